@@ -1,0 +1,1 @@
+"""lb-switch: a userspace, packet-level NAT load balancer."""

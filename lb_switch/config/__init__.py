@@ -1,0 +1,1 @@
+"""The TOML configuration: its schema, its loading, and the switch it describes."""

@@ -1,0 +1,1 @@
+"""Connections: their TCP states, their timers, and the table that holds them."""

@@ -1,0 +1,1 @@
+"""Destination NAT: translations as plain data, and the packets the switch makes itself."""

@@ -1,0 +1,160 @@
+"""Virtual servers, their groups of real servers, and the table that matches a packet to one.
+
+A *virtual server* is what clients see: VIP, port and protocol.  A *real server* is one machine's
+service that stands behind it.  Both are plain state; schedulers, health checks and operators
+change them only through the methods here, so that the tuple of usable servers is always true.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lb_switch.scheduling.interface import Scheduler
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+TCP = 6
+UDP = 17
+PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp"}
+
+
+class Endpoint(NamedTuple):
+    """An IP address and a TCP/UDP port."""
+
+    ip: IPAddress
+    port: int
+
+    def __str__(self) -> str:
+        """`10.0.2.11:80`, or `[2001:db8::11]:80` (RFC 3986, section 3.2.2)."""
+        host = f"[{self.ip}]" if self.ip.version == 6 else str(self.ip)
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Read what `str` writes.  Raises ValueError with one clear line."""
+        host, colon, port_text = text.rpartition(":")
+        if not colon or not port_text.isascii() or not port_text.isdigit():
+            raise ValueError(f"{text!r} is not ADDRESS:PORT")
+        bracketed = host.startswith("[") and host.endswith("]")
+        try:
+            ip = ipaddress.ip_address(host[1:-1] if bracketed else host)
+        except ValueError:
+            raise ValueError(f"{text!r}: {host!r} is not an IP address") from None
+        if bracketed != (ip.version == 6):
+            raise ValueError(f"{text!r}: brackets belong around an IPv6 address, and only there")
+        port = int(port_text)
+        if not 0 < port < 65536:
+            raise ValueError(f"{text!r}: port {port_text} is not between 1 and 65535")
+        return cls(ip, port)
+
+
+class AdminState(enum.Enum):
+    """What the operator wants of a real server."""
+
+    READY = "ready"
+    DRAIN = "drain"
+    """Live connections go on, no new one arrives."""
+    MAINT = "maint"
+    """Out of service as if it were down."""
+
+
+class Traffic:
+    """Packets and bytes in one direction (bytes of IP packets, headers included)."""
+
+    __slots__ = ("bytes", "packets")
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.bytes = 0
+
+
+class RealServer:
+    """One machine's service: RIP, port, weight, administrative state, health, accounting."""
+
+    __slots__ = (
+        "active",
+        "admin_state",
+        "connections_total",
+        "endpoint",
+        "healthy",
+        "inactive",
+        "to_client",
+        "to_server",
+        "virtual_server",
+        "weight",
+    )
+
+    def __init__(self, endpoint: Endpoint, weight: int = 1) -> None:
+        self.endpoint = endpoint
+        self.weight = weight
+        self.admin_state = AdminState.READY
+        self.healthy = True
+        self.virtual_server: VirtualServer | None = None
+        self.active = 0
+        """Connections between their first packet and their first FIN or RST."""
+        self.inactive = 0
+        """Connections that are closing, or closed and remembered for late packets."""
+        self.connections_total = 0
+        self.to_server = Traffic()
+        self.to_client = Traffic()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the scheduler may give it a new connection."""
+        return self.healthy and self.admin_state is AdminState.READY and self.weight > 0
+
+    def __repr__(self) -> str:
+        return f"<RealServer {self.endpoint} weight={self.weight}>"
+
+
+class VirtualServer:
+    """VIP, port, protocol, scheduler, and the group of real servers."""
+
+    __slots__ = ("endpoint", "name", "protocol", "real_servers", "scheduler", "usable_servers")
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        protocol: int,
+        scheduler: Scheduler,
+        real_servers: Iterable[RealServer] = (),
+    ) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.protocol = protocol
+        self.scheduler = scheduler
+        self.real_servers: list[RealServer] = []
+        self.usable_servers: tuple[RealServer, ...] = ()
+        """In configured order.  The same tuple object until the group changes, so that a
+        scheduler can tell by identity whether what it derived from the group still holds."""
+        for real_server in real_servers:
+            self.add(real_server)
+
+    def add(self, real_server: RealServer) -> None:
+        """Put a real server into the group.  Raises ValueError on a duplicate endpoint."""
+        if self.find(real_server.endpoint) is not None:
+            raise ValueError(f"{real_server.endpoint} is already in {self.name}")
+        real_server.virtual_server = self
+        self.real_servers.append(real_server)
+        self.refresh()
+
+    def remove(self, real_server: RealServer) -> None:
+        """Take it out of the group.  Its live connections keep their reference to it."""
+        self.real_servers.remove(real_server)
+        self.refresh()
+
+    def find(self, endpoint: Endpoint) -> RealServer | None:
+        """Return the real server at this endpoint, or None."""
+        return next((rs for rs in self.real_servers if rs.endpoint == endpoint), None)
+
+    def refresh(self) -> None:
+        """Recompute `usable_servers`.  Call after changing weight, state or health of a server."""
+        self.usable_servers = tuple(rs for rs in self.real_servers if rs.usable)
+
+    def __repr__(self) -> str:
+        return f"<VirtualServer {self.name} {PROTOCOL_NAMES[self.protocol]} {self.endpoint}>"

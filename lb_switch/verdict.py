@@ -1,0 +1,81 @@
+"""What the switch decides about a packet: an action and exactly one reason.
+
+The reasons are a closed list.  Counters, `replay --json`, explanations, tests and the README all
+speak in these words, so a packet never disappears without one of them being counted.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Action(enum.Enum):
+    """What is done with the captured packet."""
+
+    FORWARD = "forward"
+    """It was rewritten in place and goes back on its way."""
+    REPLY = "reply"
+    """The switch answers itself: the captured packet is dropped, `Verdict.packets` are sent."""
+    PASS = "pass"
+    """It is none of the switch's business and goes on unchanged."""
+    DROP = "drop"
+    """It ends here."""
+
+
+class Reason(enum.Enum):
+    """Why.  Grouped by the action that each usually comes with."""
+
+    # forward
+    NEW_CONNECTION = "new_connection"
+    """The first packet of a connection: a real server was chosen."""
+    KNOWN_CONNECTION = "known_connection"
+    """A packet of a connection in the table, in either direction."""
+    PORT_REUSE = "port_reuse"
+    """A SYN on an entry in TIME_WAIT or CLOSE: scheduled anew."""
+    RST_OUT_OF_WINDOW = "rst_out_of_window"
+    """A RST too far from what the other side acknowledged: forwarded, but it changes no state."""
+
+    # reply
+    ECHO_TO_VIP = "echo_to_vip"
+    """An ICMP echo request to a VIP, answered by the switch."""
+    NO_VIRTUAL_SERVER = "no_virtual_server"
+    """Sent to a VIP, but to a port that no virtual server has: RST or port unreachable."""
+    UNKNOWN_TCP = "unknown_tcp"
+    """Neither a SYN nor part of a known connection: RST (or dropped, by option)."""
+    NO_REAL_SERVER = "no_real_server"
+    """Every real server of the group is down or drained: RST or port unreachable."""
+
+    # pass
+    NOT_FOR_THE_SWITCH = "not_for_the_switch"
+    """Neither to a VIP nor of a known connection."""
+
+    # drop
+    TRUNCATED = "truncated"
+    """Shorter than its own headers claim."""
+    BAD_HEADER = "bad_header"
+    """A header contradicts itself (version, header length, data offset, lengths)."""
+    UNSUPPORTED_PROTOCOL = "unsupported_protocol"
+    """To a VIP, but neither TCP nor UDP nor an ICMP message the switch handles."""
+    FRAGMENT = "fragment"
+    """A fragment, which the switch cannot translate."""
+    KEY_CLASH = "key_clash"
+    """The reply flow key of the new connection belongs to another connection already."""
+    TABLE_FULL = "table_full"
+    """The connection table is at its bound and holds nothing that may be evicted."""
+    CUT_BY_CAPTURE = "cut_by_capture"
+    """The capture delivered only the beginning of the packet."""
+    INTERNAL_ERROR = "internal_error"
+    """The switch raised an exception while it handled the packet: a bug, counted and survived."""
+
+
+class Verdict(NamedTuple):
+    """Action, reason, and packets to send besides.
+
+    `packets` are whole IP packets with complete checksums: the switch's own answers, or packets
+    that were held back and are released by this one.  They may accompany any action.
+    """
+
+    action: Action
+    reason: Reason
+    packets: tuple[bytes, ...] = ()
