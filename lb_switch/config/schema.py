@@ -1,0 +1,218 @@
+"""The whole configuration as frozen pydantic models: keys, types, ranges and defaults.
+
+The docstring below a key is its description in the JSON Schema, which editors show.  All times are
+seconds.  What several keys say together is checked in `contradictions`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic.functional_validators import AfterValidator
+
+from lb_switch.servers import Endpoint, IPAddress
+
+SchedulerName = Literal["rr", "wrr", "lc", "wlc", "sh", "mh"]
+KeyPart = Literal["src_ip", "src_port", "dst_ip", "dst_port"]
+
+DEFAULT_CONTROL_SOCKET = "/run/lb-switch/control.sock"
+
+LONGEST_SOCKET_PATH = 107
+"""Bytes of `sun_path` without its final NUL (unix(7))."""
+
+
+def parse_endpoint(value: object) -> Endpoint:
+    """Read `ADDRESS:PORT`.  Raises ValueError with one clear line."""
+    if isinstance(value, Endpoint):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a string ADDRESS:PORT")
+    endpoint = Endpoint.parse(value)
+    _refuse_unusable(endpoint.ip, value)
+    return endpoint
+
+
+def parse_snat(value: object) -> IPAddress | None:
+    """Read an IP address without port; the empty string is None.  Raises ValueError."""
+    if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return value
+    if value == "" or value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a string")
+    try:
+        ip = ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address (without a port)") from None
+    _refuse_unusable(ip, value)
+    return ip
+
+
+def _refuse_unusable(ip: IPAddress, text: str) -> None:
+    if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
+        raise ValueError(f"{text!r}: {ip} is not the address of one machine")
+    if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
+        raise ValueError(f"{text!r}: an address with a zone (%{ip.scope_id}) cannot be balanced")
+
+
+def _check_name(name: str) -> str:
+    if not name or len(name) > 64 or not name.isprintable() or " " in name:
+        raise ValueError(f"{name!r} is not a name: 1 to 64 printable characters without spaces")
+    return name
+
+
+def _check_socket_path(path: str) -> str:
+    if not PurePosixPath(path).is_absolute():
+        raise ValueError(f"{path!r} is not an absolute path")
+    if "\0" in path or len(path.encode()) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"{path!r} is longer than a Unix socket's path may be (107 bytes)")
+    return path
+
+
+def _check_http_path(path: str) -> str:
+    if not path.startswith("/") or not path.isascii() or any(c <= " " or c == "\x7f" for c in path):
+        raise ValueError(f"{path!r} is not a path as HTTP sends it: '/', then no space, ASCII only")
+    return path
+
+
+_ENDPOINT_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
+    "examples": ["10.0.1.100:80", "[2001:db8::100]:80"],
+}
+
+EndpointText = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT_SCHEMA)]
+SnatText = Annotated[
+    ipaddress.IPv4Address | ipaddress.IPv6Address | None,
+    PlainValidator(parse_snat),
+    WithJsonSchema({"type": "string", "examples": ["", "10.0.2.100"]}),
+]
+Name = Annotated[str, AfterValidator(_check_name)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Status = Annotated[int, Field(ge=100, le=599)]
+
+
+class Table(BaseModel):
+    """One TOML table: unknown keys are errors, nothing is converted, nothing changes later."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class Timeouts(Table):
+    """How long a connection is remembered after its last packet, by state (IPVS's defaults)."""
+
+    syn_recv: Seconds = 60.0
+    """A SYN was seen, the handshake is not complete."""
+    established: Seconds = 900.0
+    """The handshake is complete, nobody closes."""
+    fin_wait: Seconds = 120.0
+    """The client sent its FIN."""
+    close_wait: Seconds = 60.0
+    """The real server sent its FIN first."""
+    last_ack: Seconds = 30.0
+    """Both sent their FIN; the last ACK is missing."""
+    time_wait: Seconds = 120.0
+    """Closed, remembered for late packets."""
+    close: Seconds = 10.0
+    """Reset."""
+    udp: Seconds = 300.0
+    """A UDP connection."""
+
+
+class SwitchTable(Table):
+    """The switch itself."""
+
+    capture: Literal["tun", "nfqueue"] = "tun"
+    """How packets reach the switch: a TUN device with routes, or iptables' NFQUEUE target."""
+    queue: Annotated[int, Field(ge=0, le=65535)] = 0
+    """nfqueue: the queue's number."""
+    control_socket: Annotated[str, AfterValidator(_check_socket_path)] = DEFAULT_CONTROL_SOCKET
+    """The Unix socket on which `lb-switch show` and its like find the running switch."""
+    max_connections: Count = 1_000_000
+    """The connection table's bound; half-open connections make room first."""
+    hash_key: str = ""
+    """The key of sh and mh; empty: a documented constant.  Same key, same choice, on any host."""
+    unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
+    """What a TCP packet meets that is neither a SYN nor of a known connection."""
+    timeouts: Timeouts = Timeouts()
+    """Seconds until an idle connection is forgotten, by state."""
+
+
+class HealthCheck(Table):
+    """How the real servers of one virtual server are probed."""
+
+    kind: Literal["icmp", "tcp", "http", "none"] = "none"
+    """icmp: an echo; tcp: the service port accepts; http: GET, then the status; none: no probe."""
+    path: Annotated[str, AfterValidator(_check_http_path)] = "/"
+    """http: what to GET."""
+    expect_status: Annotated[tuple[Status, ...], Field(strict=False, min_length=1)] = (200,)
+    """http: the status codes of a healthy real server."""
+    interval: Seconds = 2.0
+    """From the start of one probe to the start of the next."""
+    timeout: Seconds = 1.0
+    """A probe that takes longer has failed."""
+    rise: Count = 2
+    """Consecutive successes until a real server is up."""
+    fall: Count = 3
+    """Consecutive failures until it is down."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """The probed port; 0: the real server's own."""
+
+
+class RealServerTable(Table):
+    """One machine's service."""
+
+    address: EndpointText
+    """RIP and port, `10.0.2.11:80`.  The port may differ from the VIP's."""
+    weight: Annotated[int, Field(ge=0, le=65535)] = 1
+    """Its share of new connections (wrr, wlc, mh); 0: no new connections (drain)."""
+
+
+class VirtualServerTable(Table):
+    """What clients see, and the group of real servers behind it."""
+
+    name: Name
+    """Unique; appears in `show`, in `replay` and in messages."""
+    address: EndpointText
+    """VIP and port, `10.0.1.100:80` or `[2001:db8::100]:80`."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """The protocol that is balanced."""
+    scheduler: SchedulerName = "rr"
+    """Picks the real server of a new connection."""
+    hash_on: Annotated[tuple[KeyPart, ...], Field(strict=False, min_length=1)] = ("src_ip",)
+    """sh, mh: the parts of the flow key that are hashed."""
+    persistence_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """A client comes back to the same real server within this many seconds; 0: off."""
+    on_down: Literal["reset", "reschedule", "keep"] = "reset"
+    """What happens to live connections of a real server that went down."""
+    forward: Literal["nat", "full_nat"] = "nat"
+    """nat rewrites the destination; full_nat (one-arm) the source as well."""
+    snat: SnatText = None
+    """full_nat: the source address towards real servers; empty: the VIP."""
+    health_check: HealthCheck = HealthCheck()
+    """Without this table nothing is probed."""
+    real_server: Annotated[tuple[RealServerTable, ...], Field(strict=False)] = ()
+    """The group; it may be empty."""
+
+
+class Config(Table):
+    """A configuration file."""
+
+    switch: SwitchTable = SwitchTable()
+    """The switch itself."""
+    virtual_server: Annotated[tuple[VirtualServerTable, ...], Field(strict=False)] = ()
+    """What clients see, one table each."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a configuration file, for editors."""
+    schema = Config.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "lb-switch configuration"
+    return schema
