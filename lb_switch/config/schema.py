@@ -112,9 +112,9 @@ class Timeouts(Table):
     established: Seconds = 900.0
     """The handshake is complete, nobody closes."""
     fin_wait: Seconds = 120.0
-    """The client sent its FIN."""
-    close_wait: Seconds = 60.0
     """The real server sent its FIN first."""
+    close_wait: Seconds = 60.0
+    """The client sent its FIN first."""
     last_ack: Seconds = 30.0
     """Both sent their FIN; the last ACK is missing."""
     time_wait: Seconds = 120.0

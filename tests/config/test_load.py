@@ -194,8 +194,10 @@ ONE_ERROR = [
     ),
     (
         SWITCH + f'control_socket = "/{"x" * 107}"',
-        f"switch.control_socket: '/{'x' * 107}' is longer than a Unix socket's path may be"
-        " (107 bytes)",
+        (
+            f"switch.control_socket: '/{'x' * 107}' is longer than a Unix socket's path may be"
+            " (107 bytes)"
+        ),
     ),
     (SWITCH + "[switch.timeouts]\nudp = 0", "switch.timeouts.udp: 0 must be greater than 0"),
     (
@@ -219,8 +221,10 @@ ONE_ERROR = [
     ),
     (
         SWITCH + '"a\\nb" = 1\n',
-        'switch."a\\nb": unknown key; known here: capture, queue, '
-        "control_socket, max_connections, hash_key, unknown_tcp, timeouts",
+        (
+            'switch."a\\nb": unknown key; known here: capture, queue, '
+            "control_socket, max_connections, hash_key, unknown_tcp, timeouts"
+        ),
     ),
     # missing and mistyped tables
     ('[[virtual_server]]\naddress = "10.0.1.100:80"', "virtual_server[0].name: is missing"),
@@ -253,8 +257,10 @@ ONE_ERROR = [
     ),
     (
         virtual_server(address="[fe80::1%eth0]:80"),
-        "virtual_server[0].address: '[fe80::1%eth0]:80': an address with a zone (%eth0) cannot be"
-        " balanced",
+        (
+            "virtual_server[0].address: '[fe80::1%eth0]:80': an address with a zone (%eth0) cannot be"
+            " balanced"
+        ),
     ),
     (
         '[[virtual_server]]\nname = "web"\naddress = 80',
@@ -270,8 +276,10 @@ ONE_ERROR = [
     ),
     (
         virtual_server(name="two words"),
-        "virtual_server[0].name: 'two words' is not a name: 1 to 64 printable characters"
-        " without spaces",
+        (
+            "virtual_server[0].name: 'two words' is not a name: 1 to 64 printable characters"
+            " without spaces"
+        ),
     ),
     (
         virtual_server("persistence_timeout = -1"),
@@ -300,13 +308,17 @@ ONE_ERROR = [
     ),
     (
         virtual_server() + CHECK + 'path = "index.html"',
-        "virtual_server[0].health_check.path: 'index.html' is not a path as HTTP sends it:"
-        " '/', then no space, ASCII only",
+        (
+            "virtual_server[0].health_check.path: 'index.html' is not a path as HTTP sends it:"
+            " '/', then no space, ASCII only"
+        ),
     ),
     (
         virtual_server('protocol = "udp"') + CHECK + 'kind = "http"',
-        "virtual_server[0].health_check.kind: 'http' cannot check a udp port: use icmp, or name a"
-        " TCP port with `port`",
+        (
+            "virtual_server[0].health_check.kind: 'http' cannot check a udp port: use icmp, or name a"
+            " TCP port with `port`"
+        ),
     ),
     # contradictions
     (
@@ -319,25 +331,33 @@ ONE_ERROR = [
     ),
     (
         virtual_server() + real_server("10.0.2.11:80") + real_server("10.0.2.11:80"),
-        "virtual_server[0].real_server[1].address: 10.0.2.11:80 is already"
-        " virtual_server[0].real_server[0]",
+        (
+            "virtual_server[0].real_server[1].address: 10.0.2.11:80 is already"
+            " virtual_server[0].real_server[0]"
+        ),
     ),
     (
         virtual_server(name="a")
         + real_server("10.0.1.101:80")
         + virtual_server(name="b", address="10.0.1.101:443"),
-        "virtual_server[0].real_server[0].address: 10.0.1.101 is a VIP of this switch:"
-        " packets would loop",
+        (
+            "virtual_server[0].real_server[0].address: 10.0.1.101 is a VIP of this switch:"
+            " packets would loop"
+        ),
     ),
     (
         virtual_server('forward = "full_nat"\nsnat = "10.0.2.1"') + real_server("10.0.2.1:80"),
-        "virtual_server[0].real_server[0].address: 10.0.2.1 is a snat address of this switch:"
-        " packets would loop",
+        (
+            "virtual_server[0].real_server[0].address: 10.0.2.1 is a snat address of this switch:"
+            " packets would loop"
+        ),
     ),
     (
         virtual_server() + real_server("[2001:db8::11]:80"),
-        "virtual_server[0].real_server[0].address: [2001:db8::11]:80 is IPv6, but the VIP"
-        " 10.0.1.100 is not",
+        (
+            "virtual_server[0].real_server[0].address: [2001:db8::11]:80 is IPv6, but the VIP"
+            " 10.0.1.100 is not"
+        ),
     ),
     (
         virtual_server('forward = "full_nat"\nsnat = "2001:db8::1"'),
@@ -372,8 +392,10 @@ def test_all_errors_at_once_in_the_order_of_the_file(file: Path) -> None:
         "virtual_server[0].scheduler: 'rrr' is none of rr, wrr, lc, wlc, sh, mh",
         "virtual_server[0].shedule: unknown key; did you mean 'scheduler'?",
         "virtual_server[0].real_server[0].weight: -1 must be at least 0",
-        "virtual_server[0].real_server[1].address: 10.0.2.11:80 is already"
-        " virtual_server[0].real_server[0]",
+        (
+            "virtual_server[0].real_server[1].address: 10.0.2.11:80 is already"
+            " virtual_server[0].real_server[0]"
+        ),
         "virtual_server[1].name: 'web' is already the name of virtual_server[0]",
         "switch.queue: -1 must be at least 0",
     ]
@@ -391,7 +413,8 @@ def test_toml_that_ends_too_early_names_the_last_line(file: Path) -> None:
 
 def test_duplicate_key_is_a_syntax_error(file: Path) -> None:
     (line,) = errors_of(file, "[switch]\nqueue = 1\nqueue = 2\n")
-    assert line.startswith(f"{file}: line 3") and "overwrite" in line
+    assert line.startswith(f"{file}: line 3")
+    assert "overwrite" in line
 
 
 def test_missing_file(file: Path) -> None:
@@ -415,4 +438,5 @@ def test_not_utf8(file: Path) -> None:
 
 def test_endless_nesting_is_an_error_line_not_a_traceback(file: Path) -> None:
     (line,) = errors_of(file, "a = " + "[" * 100_000)
-    assert line.startswith(f"{file}: ") and "\n" not in line
+    assert line.startswith(f"{file}: ")
+    assert "\n" not in line

@@ -33,4 +33,4 @@ def test_required_keys() -> None:
 def test_models_are_frozen() -> None:
     timeouts = Timeouts()
     with pytest.raises(ValidationError, match="frozen"):
-        timeouts.udp = 1.0  # type: ignore[misc]
+        timeouts.udp = 1.0
