@@ -12,7 +12,10 @@ import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from lb_switch.tally import Traffic
+
 if TYPE_CHECKING:
+    from lb_switch.nat.translation import Translation
     from lb_switch.scheduling.interface import Scheduler
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -62,16 +65,6 @@ class AdminState(enum.Enum):
     """Out of service as if it were down."""
 
 
-class Traffic:
-    """Packets and bytes in one direction (bytes of IP packets, headers included)."""
-
-    __slots__ = ("bytes", "packets")
-
-    def __init__(self) -> None:
-        self.packets = 0
-        self.bytes = 0
-
-
 class RealServer:
     """One machine's service: RIP, port, weight, administrative state, health, accounting."""
 
@@ -82,8 +75,9 @@ class RealServer:
         "endpoint",
         "healthy",
         "inactive",
-        "to_client",
-        "to_server",
+        "tally_to_client",
+        "tally_to_server",
+        "translations",
         "virtual_server",
         "weight",
     )
@@ -94,13 +88,26 @@ class RealServer:
         self.admin_state = AdminState.READY
         self.healthy = True
         self.virtual_server: VirtualServer | None = None
+        self.translations: tuple[Translation, Translation] | None = None
+        """To the real server and to the client: the same for all connections of plain NAT, which
+        rewrites only the virtual server's end.  Made for the first of them."""
         self.active = 0
         """Connections between their first packet and their first FIN or RST."""
         self.inactive = 0
         """Connections that are closing, or closed and remembered for late packets."""
         self.connections_total = 0
-        self.to_server = Traffic()
-        self.to_client = Traffic()
+        self.tally_to_server = 0
+        self.tally_to_client = 0
+
+    @property
+    def traffic_to_server(self) -> Traffic:
+        """Packets and bytes from clients, of all connections so far."""
+        return Traffic.of(self.tally_to_server)
+
+    @property
+    def traffic_to_client(self) -> Traffic:
+        """Packets and bytes to clients, of all connections so far."""
+        return Traffic.of(self.tally_to_client)
 
     @property
     def usable(self) -> bool:

@@ -1,0 +1,123 @@
+"""The TCP states of a connection as a NAT in the middle sees them: one table.
+
+The switch sees both directions but is neither end, so its states follow the packets it has seen
+pass (RFC 9293, section 3.3.2, seen from the side; names and timeouts are those of IPVS).
+
+The rules
+---------
+* A client's SYN makes the entry, in SYN_RECV.  A SYN that comes again changes nothing.
+* SYN_RECV becomes ESTABLISHED by an ACK of the client, but only once the real server has
+  answered (`ACK` below): otherwise a flood of forged SYN, ACK pairs would look established.
+* The first FIN says who closes first: the client (CLOSE_WAIT: the real server still sends) or the
+  real server (FIN_WAIT: the client still sends).  Half-closed connections may last.
+* The other side's FIN ends it: after CLOSE_WAIT comes LAST_ACK, and the client's ACK closes;
+  after FIN_WAIT comes TIME_WAIT.  When both FINs cross (simultaneous close) the first to pass
+  the switch counts as first.  A lost last ACK leaves LAST_ACK as it is: the real server repeats
+  its FIN, the client its ACK.  FINs that come late change nothing.
+* A RST closes, from every state.  (Whether a RST is to be believed is decided before.)
+* A SYN in TIME_WAIT or CLOSE is a new connection on the same ports: not in this table, because it
+  replaces the entry.  A SYN inside a live connection changes nothing: the real server answers a
+  stray one with a challenge ACK (RFC 5961, section 4).
+"""
+
+from __future__ import annotations
+
+import enum
+
+from lb_switch.packet import tcp
+
+
+class State(enum.IntEnum):
+    """The state of a connection.  UDP conversations have a single one."""
+
+    SYN_RECV = 0
+    ESTABLISHED = 1
+    FIN_WAIT = 2
+    CLOSE_WAIT = 3
+    LAST_ACK = 4
+    TIME_WAIT = 5
+    CLOSE = 6
+    UDP = 7
+
+
+class Direction(enum.IntEnum):
+    """Which way a packet goes."""
+
+    ORIGINAL = 0
+    """From the client to the real server."""
+    REPLY = 1
+    """From the real server to the client."""
+
+
+class Event(enum.IntEnum):
+    """What a segment means to the table."""
+
+    SYN = 0
+    ACK = 1
+    """Neither SYN, FIN nor RST.  Of the client it counts once the real server has answered."""
+    FIN = 2
+    RST = 3
+
+
+_SR = State.SYN_RECV
+_ES = State.ESTABLISHED
+_FW = State.FIN_WAIT
+_CW = State.CLOSE_WAIT
+_LA = State.LAST_ACK
+_TW = State.TIME_WAIT
+_CL = State.CLOSE
+
+TABLE: dict[tuple[Direction, Event], tuple[State, ...]] = {
+    # in state:                            SR   ES   FW   CW   LA   TW   CL
+    (Direction.ORIGINAL, Event.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
+    (Direction.ORIGINAL, Event.ACK): (_ES, _ES, _FW, _CW, _CL, _TW, _CL),
+    (Direction.ORIGINAL, Event.FIN): (_CW, _CW, _TW, _CW, _LA, _TW, _CL),
+    (Direction.ORIGINAL, Event.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
+    (Direction.REPLY, Event.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
+    (Direction.REPLY, Event.ACK): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
+    (Direction.REPLY, Event.FIN): (_FW, _FW, _FW, _LA, _LA, _TW, _CL),
+    (Direction.REPLY, Event.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
+}
+
+ACTIVE = frozenset({State.SYN_RECV, State.ESTABLISHED, State.UDP})
+"""Until the first FIN or RST.  (IPVS calls SYN_RECV inactive; counting it as active keeps least
+connection from sending a whole burst of SYNs to one server.)"""
+
+REUSABLE = frozenset({State.TIME_WAIT, State.CLOSE})
+"""A SYN on an entry in one of these is a new connection."""
+
+STEADY = frozenset(
+    state
+    for state in State
+    if state is State.UDP
+    or all(TABLE[direction, Event.ACK][state] is state for direction in Direction)
+)
+"""States that no plain ACK leaves: packets of such a connection may take the short road."""
+
+DEFAULT_TIMEOUTS: dict[State, float] = {
+    State.SYN_RECV: 60.0,
+    State.ESTABLISHED: 900.0,
+    State.FIN_WAIT: 120.0,
+    State.CLOSE_WAIT: 60.0,
+    State.LAST_ACK: 30.0,
+    State.TIME_WAIT: 120.0,
+    State.CLOSE: 10.0,
+    State.UDP: 300.0,
+}
+"""Seconds without a packet until an entry in this state is removed (the defaults of IPVS)."""
+
+
+def event_of(flags: int) -> Event:
+    """Classify a segment by its flags.  RST outweighs SYN, and SYN outweighs FIN."""
+    if flags & tcp.RST:
+        return Event.RST
+    if flags & tcp.SYN:
+        return Event.SYN
+    if flags & tcp.FIN:
+        return Event.FIN
+    return Event.ACK
+
+
+def next_state(state: State, direction: Direction, event: Event) -> State:
+    """Look up the table."""
+    return TABLE[direction, event][state]

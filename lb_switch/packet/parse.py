@@ -1,0 +1,197 @@
+"""From a buffer to a `Packet`: where its headers are, and its flow key.
+
+Every length is checked against the one that encloses it before anything behind it is read, so
+that no packet, however it lies about itself, makes the switch look or write outside it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from lb_switch.packet import icmp, ipv4, ipv6, tcp, udp
+from lb_switch.servers import TCP, UDP
+from lb_switch.verdict import Reason
+
+_IPV4 = struct.Struct("!BxHxxHxBxx")
+_EXTENSION_HEADERS = frozenset({ipv6.HOP_BY_HOP, ipv6.ROUTING, ipv6.DESTINATION_OPTIONS})
+
+
+class ParseError(Exception):
+    """The packet contradicts itself; `reason` is the one to count."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Packet:
+    """One IP packet in a buffer: offsets into it, never copies.
+
+    `start`  of the IP header          `l4`   of the TCP, UDP or ICMP header
+    `end`    of the IP packet by its own length: bytes behind it are padding
+    `key`    the flow key (TCP and UDP only, and not of later fragments; else empty)
+    `first_fragment`, `later_fragment`   at most one is true; neither for a whole packet
+    """
+
+    __slots__ = (
+        "buffer",
+        "end",
+        "first_fragment",
+        "key",
+        "l4",
+        "later_fragment",
+        "partial",
+        "protocol",
+        "start",
+        "version",
+    )
+
+    def __init__(
+        self,
+        buffer: bytearray,
+        start: int,
+        end: int,
+        version: int,
+        protocol: int,
+        l4: int,
+        partial: bool,
+    ) -> None:
+        self.buffer = buffer
+        self.start = start
+        self.end = end
+        self.version = version
+        self.protocol = protocol
+        self.l4 = l4
+        self.partial = partial
+        self.key = b""
+        self.first_fragment = False
+        self.later_fragment = False
+
+    @property
+    def source(self) -> bytes:
+        """The source address, 4 or 16 bytes."""
+        if self.version == 4:
+            return bytes(self.buffer[self.start + 12 : self.start + 16])
+        return bytes(self.buffer[self.start + 8 : self.start + 24])
+
+    @property
+    def destination(self) -> bytes:
+        """The destination address, 4 or 16 bytes."""
+        if self.version == 4:
+            return bytes(self.buffer[self.start + 16 : self.start + 20])
+        return bytes(self.buffer[self.start + 24 : self.start + 40])
+
+    @property
+    def fragment(self) -> bool:
+        """Whether this is part of a datagram only."""
+        return self.first_fragment or self.later_fragment
+
+    @property
+    def payload(self) -> bytes:
+        """What follows the IP header and its options or extension headers."""
+        return bytes(self.buffer[self.l4 : self.end])
+
+
+def parse(buffer: bytearray, start: int, length: int, partial: bool = False) -> Packet:
+    """Read the headers of the IP packet at `buffer[start:start + length]`.
+
+    `partial` says that the L4 checksum field holds only the pseudo-header sum.
+    Raises ParseError, and nothing else, for any bytes whatever.
+    """
+    if length < 1:
+        raise ParseError(Reason.TRUNCATED, "an empty packet")
+    version = buffer[start] >> 4
+    if version == 4:
+        packet = _parse_ipv4(buffer, start, length, partial)
+    elif version == 6:
+        packet = _parse_ipv6(buffer, start, length, partial)
+    else:
+        raise ParseError(Reason.BAD_HEADER, f"IP version {version}")
+    if not packet.later_fragment:
+        _parse_l4(packet)
+    return packet
+
+
+def _parse_ipv4(buffer: bytearray, start: int, length: int, partial: bool) -> Packet:
+    if length < ipv4.MIN_LENGTH:
+        raise ParseError(Reason.TRUNCATED, f"{length} bytes hold no IPv4 header")
+    version_ihl, total_length, flags_and_offset, protocol = _IPV4.unpack_from(buffer, start)
+    header_length = (version_ihl & 0x0F) * 4
+    if header_length < ipv4.MIN_LENGTH:
+        raise ParseError(Reason.BAD_HEADER, f"header length {header_length}")
+    if total_length < header_length:
+        raise ParseError(Reason.BAD_HEADER, f"total length {total_length} is less than the header")
+    if total_length > length:
+        raise ParseError(Reason.TRUNCATED, f"total length {total_length}, but {length} bytes")
+    packet = Packet(
+        buffer, start, start + total_length, 4, protocol, start + header_length, partial
+    )
+    if flags_and_offset & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK):
+        packet.later_fragment = bool(flags_and_offset & ipv4.OFFSET_MASK)
+        packet.first_fragment = not packet.later_fragment
+    return packet
+
+
+def _parse_ipv6(buffer: bytearray, start: int, length: int, partial: bool) -> Packet:
+    if length < ipv6.HEADER_LENGTH:
+        raise ParseError(Reason.TRUNCATED, f"{length} bytes hold no IPv6 header")
+    total_length = ipv6.HEADER_LENGTH + int.from_bytes(buffer[start + 4 : start + 6], "big")
+    if total_length > length:
+        raise ParseError(Reason.TRUNCATED, f"payload ends at {total_length}, but {length} bytes")
+    end = start + total_length
+    protocol = buffer[start + 6]
+    at = start + ipv6.HEADER_LENGTH
+    packet = Packet(buffer, start, end, 6, protocol, at, partial)
+    while protocol in _EXTENSION_HEADERS or protocol == ipv6.FRAGMENT:
+        if at + 8 > end:
+            raise ParseError(Reason.TRUNCATED, "an extension header goes beyond the packet")
+        if protocol == ipv6.FRAGMENT:
+            offset_and_more = int.from_bytes(buffer[at + 2 : at + 4], "big")
+            packet.later_fragment = bool(offset_and_more & 0xFFF8)
+            # RFC 6946: offset 0 and no more to come is an atomic fragment, a whole packet.
+            packet.first_fragment = offset_and_more & 0xFFF9 == 1
+            size = 8
+        else:
+            size = (buffer[at + 1] + 1) * 8
+        protocol = buffer[at]
+        at += size
+        if at > end:
+            raise ParseError(Reason.TRUNCATED, "an extension header goes beyond the packet")
+        if packet.later_fragment:
+            break
+    packet.protocol = protocol
+    packet.l4 = at
+    return packet
+
+
+def _parse_l4(packet: Packet) -> None:
+    buffer, l4, protocol = packet.buffer, packet.l4, packet.protocol
+    room = packet.end - l4
+    if protocol == TCP:
+        if room < tcp.MIN_LENGTH:
+            raise ParseError(Reason.TRUNCATED, f"{room} bytes hold no TCP header")
+        header_length = (buffer[l4 + 12] >> 4) * 4
+        if header_length < tcp.MIN_LENGTH:
+            raise ParseError(Reason.BAD_HEADER, f"TCP header length {header_length}")
+        if header_length > room:
+            raise ParseError(Reason.TRUNCATED, f"TCP header of {header_length} in {room} bytes")
+    elif protocol == UDP:
+        if room < udp.HEADER_LENGTH:
+            raise ParseError(Reason.TRUNCATED, f"{room} bytes hold no UDP header")
+        length = int.from_bytes(buffer[l4 + 4 : l4 + 6], "big")
+        if length < udp.HEADER_LENGTH:
+            raise ParseError(Reason.BAD_HEADER, f"UDP length {length}")
+        if length > room and not packet.first_fragment:
+            raise ParseError(Reason.TRUNCATED, f"UDP length {length} in {room} bytes")
+    elif protocol in {icmp.ICMP, icmp.ICMPV6}:
+        if room < icmp.HEADER_LENGTH:
+            raise ParseError(Reason.TRUNCATED, f"{room} bytes hold no ICMP header")
+        return
+    else:
+        return
+    start = packet.start
+    if packet.version == 4:
+        addresses = buffer[start + 12 : start + 20]
+    else:
+        addresses = buffer[start + 8 : start + 40]
+    packet.key = bytes(addresses + buffer[l4 : l4 + 4])

@@ -1,0 +1,123 @@
+"""The short road: a packet of a known connection that changes no state, in one breath.
+
+One unpack reads every field that matters, the flow key among them; one dict lookup finds the
+connection; the translation's data go in by slice assignment and its deltas mend the checksums.
+Nothing is allocated that outlives the call, and no view, enum or property is touched: this is the
+one place where the code is written for the interpreter first.  Whatever is in the least unusual
+(options, fragments, SYN, FIN, RST, odd lengths) is left to the readable road in `lb_switch.switch`.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
+from lb_switch.servers import TCP, UDP
+from lb_switch.tally import ONE_PACKET
+
+_MIN_IPV4 = 40
+"""IPv4 and TCP headers.  Shorter UDP datagrams take the readable road."""
+_MIN_IPV6 = 60
+
+# total length, flags and fragment offset, protocol, header checksum, flow key (addresses and
+# ports are neighbours when there are no options), then TCP's acknowledgement number, data offset
+# with flags, and checksum.
+_IPV4_TCP = struct.Struct("!2xH2xHxBH12s4xIH2xH").unpack_from
+_IPV6_TCP = struct.Struct("!4xHBx36s4xIH2xH").unpack_from
+# UDP length and checksum
+_UDP = struct.Struct("!HH").unpack_from
+_PUT = struct.Struct("!H").pack_into
+
+_NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
+_STATE_FLAGS = 0x0017  # FIN, SYN, RST, ACK
+_PLAIN_ACK = 0x0010
+_MIN_DATA_OFFSET = 0x5000
+_LONGEST_HEADERS = 120  # IP and TCP headers with all options: no data offset can lie beyond
+
+
+class ShortRoad:
+    """Handles what it can of the packets of a connection table."""
+
+    __slots__ = ("_tcp_shards", "_udp_shards", "packets")
+
+    def __init__(self, connections: ConnectionTable) -> None:
+        self._tcp_shards = connections.shards[TCP]
+        self._udp_shards = connections.shards[UDP]
+        self.packets = 0
+
+    def take(self, buffer: bytearray, start: int, length: int, now: float, partial: bool) -> bool:
+        """Rewrite the packet and return True, or touch nothing and return False."""
+        if length < _MIN_IPV4:
+            return False
+        version_ihl = buffer[start]
+        if version_ihl == 0x45:
+            total, fragment, protocol, ip_checksum, key, ack, offset_flags, l4_checksum = _IPV4_TCP(
+                buffer, start
+            )
+            if total > length or fragment & _NOT_WHOLE:
+                return False
+            l4 = start + 20
+        elif version_ihl >> 4 == 6 and length >= _MIN_IPV6:
+            total, protocol, key, ack, offset_flags, l4_checksum = _IPV6_TCP(buffer, start)
+            total += 40
+            if total > length:
+                return False
+            l4 = start + 40
+            ip_checksum = -1
+        else:
+            return False
+
+        if protocol == 6:
+            if offset_flags & _STATE_FLAGS != _PLAIN_ACK or offset_flags < _MIN_DATA_OFFSET:
+                return False
+            if total < _LONGEST_HEADERS and l4 - start + (offset_flags >> 10 & 0x3C) > total:
+                return False
+            connection = self._tcp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
+            if connection is None or not connection.steady:
+                return False
+            checksum_at = l4 + 16
+        elif protocol == 17:
+            udp_length, l4_checksum = _UDP(buffer, l4 + 4)
+            if udp_length < 8 or l4 - start + udp_length > total:
+                return False
+            connection = self._udp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
+            if connection is None:
+                return False
+            checksum_at = l4 + 6
+        else:
+            return False
+
+        real_server = connection.real_server
+        if key == connection.original_key:
+            translation = connection.to_server
+            connection.tally_to_server += ONE_PACKET + total
+            real_server.tally_to_server += ONE_PACKET + total
+            if protocol == 6:
+                connection.acked_by_client = ack
+        else:
+            translation = connection.to_client
+            connection.tally_to_client += ONE_PACKET + total
+            real_server.tally_to_client += ONE_PACKET + total
+            if protocol == 6:
+                connection.acked_by_server = ack
+        connection.last_seen = now
+        self.packets += 1
+
+        buffer[start + translation.addresses_at : start + translation.addresses_end] = (
+            translation.addresses
+        )
+        if translation.ports:
+            buffer[l4 + translation.ports_at : l4 + translation.ports_end] = translation.ports
+        if ip_checksum >= 0:
+            total = (ip_checksum ^ 0xFFFF) + translation.ip_delta
+            _PUT(buffer, start + 10, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF)
+        if partial:
+            total = l4_checksum + translation.partial_delta
+            _PUT(buffer, checksum_at, (total & 0xFFFF) + (total >> 16))
+        elif protocol == 6:
+            total = (l4_checksum ^ 0xFFFF) + translation.l4_delta
+            _PUT(buffer, checksum_at, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF)
+        elif l4_checksum:
+            total = (l4_checksum ^ 0xFFFF) + translation.l4_delta
+            _PUT(buffer, checksum_at, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF or 0xFFFF)
+        return True
