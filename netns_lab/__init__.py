@@ -34,7 +34,7 @@ What the command line (``lb-switch lab ...``) and tests call, all in ``netns_lab
         lab.exec(host, argv, *, timeout=30.0, check=False, input=None) -> CompletedProcess[str]
         lab.popen(host, argv, **popen_arguments) -> Popen   # ended by down() at the latest
         lab.start_switch(*, capture=None, scheduler=None), lab.stop_switch()
-        lab.cli(*arguments) -> CompletedProcess[str]        # `lb-switch ...` in the switch namespace
+        lab.cli(*arguments) -> CompletedProcess[str]        # `lb-switch ...` on the switch
         lab.config_path, lab.control_socket, lab.directory: Path
 
     TOPOLOGIES: Mapping[str, Topology]  (in netns_lab.topology)

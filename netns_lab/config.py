@@ -1,0 +1,58 @@
+"""From a topology to the configuration file of its switch.  Pure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from netns_lab.topology import Topology, VirtualServer, endpoint
+
+
+def switch_config(
+    topology: Topology, *, capture: str, scheduler: str, control_socket: Path, interval: float = 1.0
+) -> str:
+    """The TOML text for `lb-switch run`: one scheduler for every virtual server.
+
+    interval: seconds between two health checks of a real server.
+    """
+    lines = [
+        f"# The switch of the lab {topology.name!r}: {topology.summary}.",
+        "[switch]",
+        f"capture = {_string(capture)}",
+        f"control_socket = {_string(str(control_socket))}",
+    ]
+    for virtual_server in topology.virtual_servers:
+        lines += ["", *_virtual_server(topology, virtual_server, scheduler, interval)]
+    return "\n".join(lines) + "\n"
+
+
+def _virtual_server(
+    topology: Topology, virtual_server: VirtualServer, scheduler: str, interval: float
+) -> list[str]:
+    lines = [
+        "[[virtual_server]]",
+        f"name = {_string(virtual_server.name)}",
+        f"address = {_string(virtual_server.endpoint)}",
+        f"protocol = {_string(virtual_server.protocol)}",
+        f"scheduler = {_string(scheduler)}",
+        f"forward = {_string(virtual_server.forward)}",
+        "",
+        "  [virtual_server.health_check]",
+        f"  kind = {_string(virtual_server.check)}",
+    ]
+    if virtual_server.check != "none":
+        lines += [f"  interval = {interval:.3f}", "  timeout = 1.0", "  rise = 2", "  fall = 2"]
+    port = virtual_server.real_port or virtual_server.port
+    for name in virtual_server.real_servers:
+        ip = topology.host(name).ip_of_family(virtual_server.ip.version)
+        lines += [
+            "",
+            f"  [[virtual_server.real_server]]  # {name}",
+            f"  address = {_string(endpoint(ip, port))}",
+        ]
+    return lines
+
+
+def _string(text: str) -> str:
+    # A JSON string of printable ASCII is a TOML basic string.
+    return json.dumps(text)

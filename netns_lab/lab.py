@@ -1,0 +1,492 @@
+"""A running lab: builds it from its plan, starts its programs, and removes all of it again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from netns_lab import capability, certificate, plan, readiness
+from netns_lab.config import switch_config
+from netns_lab.errors import LabError, UnknownNameError
+from netns_lab.picture import picture
+from netns_lab.processes import ProcessRecord, end_in_namespaces, end_recorded, start_time
+from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_prefix, lab_directory
+from netns_lab.topology import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
+
+DEFAULT_PREFIX = "lb-"
+SERVER_PATIENCE = 15.0
+SWITCH_PATIENCE = 20.0
+"""Seconds until a program that does not serve counts as failed."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+__all__ = [
+    "DEFAULT_PREFIX",
+    "Lab",
+    "LabError",
+    "LabSummary",
+    "UnknownNameError",
+    "attach",
+    "down",
+    "exec_in",
+    "list_labs",
+    "show",
+    "up",
+]
+
+
+@dataclass(frozen=True)
+class LabSummary:
+    """One line of `lb-switch lab list`.  capture and switch_pid are None without a live switch.
+
+    complete: False for a lab whose building was cut short; `down` removes it all the same.
+    """
+
+    prefix: str
+    topology: str
+    capture: str | None
+    switch_pid: int | None
+    hosts: tuple[str, ...]
+    directory: Path
+    complete: bool
+
+
+class Lab:
+    """One lab, by its prefix.  As a context manager: up at the beginning, down at the end."""
+
+    def __init__(
+        self,
+        topology: Topology = TEXTBOOK,
+        prefix: str | None = None,
+        *,
+        capture: str = "tun",
+        scheduler: str = "rr",
+        switch: bool = True,
+    ) -> None:
+        self.prefix = f"lbt{secrets.token_hex(3)}-" if prefix is None else _checked_prefix(prefix)
+        self.topology = topology
+        self.directory = lab_directory(self.prefix)
+        self.config_path = self.directory / "switch.toml"
+        self.control_socket = self.directory / "control.sock"
+        self.capture = capture
+        self.scheduler = scheduler
+        self._with_switch = switch
+        self._started: list[subprocess.Popen[Any]] = []
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.down()
+
+    # --- building and removing -------------------------------------------------------------------
+
+    def up(self) -> None:
+        """Build the lab and start its programs; all or nothing.  Raises LabError."""
+        if (why := capability.missing()) is not None:
+            raise LabError(why)
+        namespaces = plan.namespaces(self.topology, self.prefix)
+        self._claim_directory()
+        try:
+            taken = [each for each in namespaces if _netns_path(each).exists()]
+            if taken:
+                raise LabError(f"a namespace {taken[0]} exists already and is not this lab's")
+            State(self.prefix, self.topology.name, list(namespaces)).save(self.directory)
+            for command in plan.up_commands(self.topology, self.prefix):
+                _run(command)
+            self._start_servers()
+            if self._with_switch:
+                self.start_switch()
+            with self._changing() as state:
+                state.complete = True
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Remove the lab: its processes, its namespaces, its directory.  Works on any part of one.
+
+        Raises LabError if a namespace resists; the state file then stays, for the next try.
+        """
+        with _interrupts_held():
+            _remove(self.directory)
+            for process in self._started:
+                process.wait()
+                for pipe in (process.stdin, process.stdout, process.stderr):
+                    if pipe is not None:
+                        pipe.close()
+            self._started.clear()
+
+    def _claim_directory(self) -> None:
+        RUN_DIRECTORY.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir()
+        except FileExistsError:
+            raise LabError(
+                f"the lab {self.prefix} is up already (lb-switch lab down --prefix {self.prefix})"
+            ) from None
+
+    # --- running programs ------------------------------------------------------------------------
+
+    def exec(
+        self,
+        host: str,
+        argv: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        check: bool = False,
+        input: str | None = None,  # noqa: A002 - the name subprocess.run gives it
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program on a host and collect its output.
+
+        timeout: seconds.  Raises LabError after the timeout or, with `check`, if it fails.
+        """
+        try:
+            result = subprocess.run(
+                self._inside(host, argv),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout,
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired:
+            raise LabError(
+                f"{host}: {shlex.join(argv)}: no end after {timeout:g} seconds"
+            ) from None
+        if check and result.returncode != 0:
+            raise LabError(f"{host}: {shlex.join(argv)}: {_last_line(result.stderr)}")
+        return result
+
+    def popen(
+        self, host: str, argv: Sequence[str], **popen_arguments: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a program on a host; `down` ends it at the latest.
+
+        It gets its own session, so that Ctrl-C in the terminal is for us to handle.
+        """
+        arguments: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "env": _environment(),
+            "start_new_session": True,
+        }
+        process: subprocess.Popen[Any] = subprocess.Popen(
+            self._inside(host, argv), **arguments | popen_arguments
+        )
+        self._started.append(process)
+        record = _record(process, host, argv)
+        with self._changing() as state:
+            state.processes = [each for each in state.processes if each.alive]
+            state.processes.append(record)
+        return process
+
+    def client(self, host: str, *arguments: str, timeout: float = 60.0) -> dict[str, Any]:
+        """Run `netns_lab.client` on a host; its result (which names its errors)."""
+        argv = [sys.executable, "-m", "netns_lab.client", *arguments]
+        result = self.exec(host, argv, timeout=timeout)
+        try:
+            answer: dict[str, Any] = json.loads(result.stdout)
+        except ValueError:
+            raise LabError(f"{host}: client: {_last_line(result.stderr)}") from None
+        return answer
+
+    def _inside(self, host: str, argv: Sequence[str]) -> list[str]:
+        names = [SWITCH, *(each.name for each in self.topology.hosts)]
+        if host not in names:
+            raise UnknownNameError(f"no host {host!r} in this lab: {', '.join(names)}")
+        return list(plan.inside(plan.namespace(self.prefix, host), *argv))
+
+    # --- the real servers ------------------------------------------------------------------------
+
+    def _start_servers(self) -> None:
+        certificate.create(self.directory / certificate.FILE, self.topology.vips)
+        waiting = {host.name: self._start_server(host) for host in self.topology.servers}
+        try:
+            deadline = time.monotonic() + SERVER_PATIENCE
+            for name, descriptor in waiting.items():
+                if not readiness.announced(descriptor, deadline):
+                    log = self.directory / f"{name}.log"
+                    raise LabError(f"the server {name} did not start: {_last_line_of(log)}")
+        finally:
+            for descriptor in waiting.values():
+                os.close(descriptor)
+
+    def _start_server(self, host: Host) -> int:
+        """Start it; return the descriptor on which it will announce that it serves."""
+        readable, writable = os.pipe()
+        argv = [sys.executable, "-m", "netns_lab.server", "--name", host.name]
+        for address in host.addresses:
+            argv += ["--listen", address]
+        for service in host.services:
+            argv += ["--service", f"{service.kind}:{service.port}"]
+        argv += ["--certificate", str(self.directory / certificate.FILE)]
+        argv += ["--ready-fd", str(writable)]
+        try:
+            with (self.directory / f"{host.name}.log").open("ab") as log:
+                self.popen(host.name, argv, stdout=log, stderr=log, pass_fds=(writable,))
+        finally:
+            os.close(writable)
+        return readable
+
+    # --- the switch ------------------------------------------------------------------------------
+
+    def start_switch(self, *, capture: str | None = None, scheduler: str | None = None) -> None:
+        """Write the configuration, start `lb-switch run`, wait until it serves.
+
+        Raises LabError with the program's own last words if it does not.
+        """
+        self.capture = capture or self.capture
+        self.scheduler = scheduler or self.scheduler
+        self.config_path.write_text(
+            switch_config(
+                self.topology,
+                capture=self.capture,
+                scheduler=self.scheduler,
+                control_socket=self.control_socket,
+            ),
+            encoding="utf-8",
+        )
+        log_path = self.directory / "switch.log"
+        with log_path.open("ab") as log:
+            process = self.popen(
+                SWITCH, [*_lb_switch(), "run", str(self.config_path)], stdout=log, stderr=log
+            )
+        with self._changing() as state:
+            state.switch = next(each for each in state.processes if each.pid == process.pid)
+            state.capture, state.scheduler = self.capture, self.scheduler
+        if not readiness.switch_serves(self, process, time.monotonic() + SWITCH_PATIENCE):
+            raise LabError(f"the switch did not start: {_last_line_of(log_path)}")
+
+    def stop_switch(self) -> None:
+        """End the switch program as an operator would (SIGTERM), and wait until it is gone."""
+        with self._changing() as state:
+            record, state.switch = state.switch, None
+        if record is not None:
+            end_recorded([record])
+            for process in self._started:
+                if process.pid == record.pid:
+                    process.wait()
+
+    def cli(self, *arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Run `lb-switch ARGUMENTS` in the switch's namespace."""
+        return self.exec(SWITCH, [*_lb_switch(), *arguments], timeout=timeout)
+
+    def _changing(self) -> contextlib.AbstractContextManager[State]:
+        return _changing_or_gone(self.directory, self.prefix)
+
+
+# --- what the command line calls -----------------------------------------------------------------
+
+
+def up(
+    topology_name: str = TEXTBOOK.name,
+    prefix: str = DEFAULT_PREFIX,
+    *,
+    capture: str = "tun",
+    scheduler: str = "rr",
+    switch: bool = True,
+) -> Lab:
+    """Build a lab that outlives this process.  Raises LabError, UnknownNameError."""
+    if topology_name not in TOPOLOGIES:
+        raise UnknownNameError(f"no topology {topology_name!r}: {', '.join(TOPOLOGIES)}")
+    topology = TOPOLOGIES[topology_name]
+    lab = Lab(topology, prefix, capture=capture, scheduler=scheduler, switch=switch)
+    lab.up()
+    return lab
+
+
+def down(prefix: str = DEFAULT_PREFIX) -> bool:
+    """Remove a lab, whole or half-built; False if there is none.  Raises LabError."""
+    directory = lab_directory(_checked_prefix(prefix))
+    if not directory.is_dir():
+        return False
+    with _interrupts_held():
+        _remove(directory)
+    return True
+
+
+def attach(prefix: str = DEFAULT_PREFIX) -> Lab:
+    """A lab that is up, as an object.  Raises UnknownNameError if there is none."""
+    state = _state(prefix)
+    if state.topology not in TOPOLOGIES:
+        raise LabError(f"the lab {prefix} has a topology of its own: {state.topology}")
+    return Lab(
+        TOPOLOGIES[state.topology],
+        prefix,
+        capture=state.capture or "tun",
+        scheduler=state.scheduler or "rr",
+    )
+
+
+def list_labs() -> list[LabSummary]:
+    """Every lab on this machine, by prefix."""
+    return [_summary(prefix, State.load(lab_directory(prefix))) for prefix in all_prefixes()]
+
+
+def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
+    """Run a program on a host, with our own stdin, stdout and stderr; its exit code.
+
+    A program ended by signal N gives 128 + N, as in a shell.
+    """
+    state = _state(prefix)
+    netns = plan.namespace(prefix, host)
+    if netns not in state.namespaces:
+        hosts = ", ".join(each.removeprefix(prefix) for each in state.namespaces)
+        raise UnknownNameError(f"no host {host!r} in this lab: {hosts}")
+    code = subprocess.call(plan.inside(netns, *argv), env=_environment())
+    return 128 - code if code < 0 else code
+
+
+def show(prefix: str = DEFAULT_PREFIX) -> str:
+    """The lab as text of at most 80 columns.  Raises UnknownNameError if there is none."""
+    lab = attach(prefix)
+    summary = _summary(prefix, _state(prefix))
+    switch = (
+        "the switch is not running"
+        if summary.switch_pid is None
+        else f"the switch captures with {summary.capture} (pid {summary.switch_pid})"
+    )
+    return (
+        f"lab {prefix} ({lab.topology.name}: {lab.topology.summary})\n\n{picture(lab.topology)}\n"
+        f"\n{switch}\nfiles: {lab.directory}\n"
+    )
+
+
+# --- the parts -----------------------------------------------------------------------------------
+
+
+def _checked_prefix(prefix: str) -> str:
+    if not is_prefix(prefix):
+        raise UnknownNameError(
+            f"{prefix!r} is no prefix: lower-case letters and digits that end in '-', as in 'lb-'"
+        )
+    return prefix
+
+
+def _state(prefix: str) -> State:
+    state = State.load(lab_directory(_checked_prefix(prefix)))
+    if state is None:
+        raise UnknownNameError(f"no lab {prefix} is up (lb-switch lab up)")
+    return state
+
+
+def _summary(prefix: str, state: State | None) -> LabSummary:
+    directory = lab_directory(prefix)
+    if state is None:
+        return LabSummary(prefix, "?", None, None, (), directory, complete=False)
+    live = state.switch is not None and state.switch.alive
+    return LabSummary(
+        prefix=prefix,
+        topology=state.topology,
+        capture=state.capture if live else None,
+        switch_pid=state.switch.pid if live and state.switch is not None else None,
+        hosts=tuple(each.removeprefix(prefix) for each in state.namespaces),
+        directory=directory,
+        complete=state.complete,
+    )
+
+
+def _remove(directory: Path) -> None:
+    """End the processes, delete the namespaces, then forget: in this order, it can be repeated."""
+    state = State.load(directory)
+    if state is not None:
+        if state.switch is not None:
+            # First and alone: its own clean-up needs the namespace as it was.
+            end_recorded([state.switch])
+        end_recorded(state.processes)
+        end_in_namespaces(state.namespaces)
+        present = [each for each in state.namespaces if _netns_path(each).exists()]
+        for command in plan.down_commands(present):
+            subprocess.run(command, capture_output=True, check=False, start_new_session=True)
+        left = [each for each in present if _netns_path(each).exists()]
+        if left:
+            raise LabError(f"the namespaces {', '.join(left)} could not be deleted")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _changing_or_gone(directory: Path, prefix: str) -> Iterator[State]:
+    try:
+        with changing(directory) as state:
+            yield state
+    except FileNotFoundError:
+        raise UnknownNameError(f"no lab {prefix} is up (lb-switch lab up)") from None
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait until the clean-up is through."""
+    held = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _netns_path(netns: str) -> Path:
+    return Path("/run/netns") / netns
+
+
+def _lb_switch() -> list[str]:
+    return [sys.executable, "-m", "lb_switch"]
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours, such that `python -m netns_lab...` and the programs beside this Python are found."""
+    environment = dict(os.environ)
+    here = os.path.dirname(sys.executable)
+    environment["PATH"] = f"{here}:{environment.get('PATH', os.defpath)}"
+    before = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{_ROOT}:{before}" if before else str(_ROOT)
+    return environment
+
+
+def _record(process: subprocess.Popen[Any], host: str, argv: Sequence[str]) -> ProcessRecord:
+    # A program that has already ended is recorded with an impossible start time: never signalled.
+    started = start_time(process.pid)
+    return ProcessRecord(process.pid, -1 if started is None else started, host, shlex.join(argv))
+
+
+def _run(command: Sequence[str]) -> None:
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    if result.returncode != 0:
+        raise LabError(f"{shlex.join(command)}: {_last_line(result.stderr)}")
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _last_line_of(log: Path) -> str:
+    return _last_line(log.read_text(encoding="utf-8", errors="replace"))

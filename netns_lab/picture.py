@@ -1,0 +1,34 @@
+"""A topology as text, for people."""
+
+from __future__ import annotations
+
+from netns_lab.topology import Host, Segment, Topology
+
+
+def picture(topology: Topology) -> str:
+    """Segments with their hosts, then the virtual servers with their groups; 80 columns."""
+    lines = []
+    for segment in topology.segments:
+        lines += _segment(topology, segment)
+    lines.append("")
+    for virtual_server in topology.virtual_servers:
+        group = ", ".join(virtual_server.real_servers)
+        lines.append(
+            f"virtual server {virtual_server.name:<10} {virtual_server.protocol} "
+            f"{virtual_server.endpoint} -> {group}"
+        )
+    return "\n".join(lines)
+
+
+def _segment(topology: Topology, segment: Segment) -> list[str]:
+    hosts = [host for host in topology.hosts if host.segment == segment.name]
+    addresses = ", ".join(str(each) for each in segment.interfaces)
+    lines = [f"{segment.name}: the switch is {addresses}"]
+    for host in hosts:
+        branch = "`--" if host is hosts[-1] else "|--"
+        lines.append(f"  {branch} {host.name:<6} {', '.join(host.addresses):<28} {_offers(host)}")
+    return lines
+
+
+def _offers(host: Host) -> str:
+    return ", ".join(f"{each.kind} {each.port}" for each in host.services) or "client"
