@@ -49,6 +49,8 @@ class Reason(enum.Enum):
     # pass
     NOT_FOR_THE_SWITCH = "not_for_the_switch"
     """Neither to a VIP nor of a known connection."""
+    NOT_IP = "not_ip"
+    """A frame of a capture file that holds no IP packet (ARP, for example)."""
 
     # drop
     TRUNCATED = "truncated"
