@@ -1,1 +1,5 @@
-"""The local control socket of a running switch."""
+"""The local control socket of a running switch.
+
+`messages` is the protocol, `server` the running switch's end (never blocks), `client` the command
+line's end (blocks), `verbs` what each request does to a `Switch`.
+"""

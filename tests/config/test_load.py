@@ -258,8 +258,8 @@ ONE_ERROR = [
     (
         virtual_server(address="[fe80::1%eth0]:80"),
         (
-            "virtual_server[0].address: '[fe80::1%eth0]:80': an address with a zone (%eth0) cannot be"
-            " balanced"
+            "virtual_server[0].address: '[fe80::1%eth0]:80': an address with a zone (%eth0)"
+            " cannot be balanced"
         ),
     ),
     (
@@ -316,8 +316,8 @@ ONE_ERROR = [
     (
         virtual_server('protocol = "udp"') + CHECK + 'kind = "http"',
         (
-            "virtual_server[0].health_check.kind: 'http' cannot check a udp port: use icmp, or name a"
-            " TCP port with `port`"
+            "virtual_server[0].health_check.kind: 'http' cannot check a udp port: use icmp,"
+            " or name a TCP port with `port`"
         ),
     ),
     # contradictions

@@ -1,0 +1,194 @@
+"""The switch's end of the control socket: it never blocks and bounds what each client may cost.
+
+All its sockets sit behind one epoll descriptor, which is itself readable as soon as one of them
+can be served (epoll(7)): the packet loop watches a single `fileno()` and calls `handle_ready()`.
+
+What a client costs is bounded: a request of MAX_REQUEST bytes, one line of response (plus what the
+kernel buffers), one step of work per call.  The next line of a long response is made only once
+the one before has been sent, so a reader that stops costs nothing but its place; when all places
+are taken, the client that has been still for longest loses its own to the newcomer.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lb_switch.control.messages import (
+    MAX_REQUEST,
+    RequestError,
+    decode_request,
+    encode_error,
+    encode_response,
+)
+from lb_switch.control.socket_file import SocketFile
+
+Handler = Callable[[dict[str, Any]], object]
+"""Does a request: returns its result, or an iterator of rows.  Raises RequestError."""
+
+MAX_CLIENTS = 16
+"""Connections at the same time."""
+
+
+class ControlServer:
+    """Answer requests on the Unix socket `path` with what `handler` returns.
+
+    `open` takes the path (mode 0600) and raises SocketInUseError or OSError with one clear line;
+    `close` removes it.
+    """
+
+    def __init__(self, path: Path, handler: Handler) -> None:
+        self.path = path
+        self._handler = handler
+        self._socket_file = SocketFile(path)
+        self._listener: socket.socket | None = None
+        self._epoll = select.epoll()
+        self._clients: dict[int, _Client] = {}
+        """By descriptor; the one that has been still for longest first."""
+
+    def open(self) -> None:
+        """Listen.  A socket file that a dead process left behind is taken over."""
+        self._listener = self._socket_file.listen()
+        self._epoll.register(self._listener, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `handle_ready` has something to do."""
+        return self._epoll.fileno()
+
+    def handle_ready(self) -> None:
+        """Do one step of work for whoever is ready.  Never blocks, never raises for a client."""
+        assert self._listener is not None
+        for descriptor, _ in self._epoll.poll(0):
+            if descriptor == self._listener.fileno():
+                self._accept()
+            elif (client := self._clients.get(descriptor)) is not None:
+                self._serve(descriptor, client)
+
+    def close(self) -> None:
+        """End all conversations and remove the socket file.  May be called twice."""
+        for descriptor in list(self._clients):
+            self._drop(descriptor)
+        self._epoll.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+            self._socket_file.remove()
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connected, _ = self._listener.accept()
+        except OSError:
+            return  # it is gone already, or this process has no descriptor left for it
+        if len(self._clients) >= MAX_CLIENTS:
+            self._drop(next(iter(self._clients)))
+        connected.setblocking(False)
+        self._clients[connected.fileno()] = _Client(connected, self._handler)
+        self._epoll.register(connected, select.EPOLLIN)
+
+    def _serve(self, descriptor: int, client: _Client) -> None:
+        try:
+            progress = client.step()
+        except OSError:
+            self._drop(descriptor)
+            return
+        if client.finished:
+            self._drop(descriptor)
+            return
+        self._epoll.modify(descriptor, select.EPOLLOUT if client.answering else select.EPOLLIN)
+        if progress:
+            self._clients[descriptor] = self._clients.pop(descriptor)
+
+    def _drop(self, descriptor: int) -> None:
+        client = self._clients.pop(descriptor)
+        self._epoll.unregister(descriptor)
+        client.socket.close()
+
+
+class _Client:
+    """One conversation: what was received, and what is left of the response."""
+
+    def __init__(self, connected: socket.socket, handler: Handler) -> None:
+        self.socket = connected
+        self._handler = handler
+        self._received = b""
+        self._ended = False
+        """The other side will send nothing more."""
+        self._response: Iterator[bytes] | None = None
+        self._unsent = memoryview(b"")
+
+    @property
+    def answering(self) -> bool:
+        """Whether a response is under way; requests that came after it wait."""
+        return bool(self._unsent) or self._response is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self._ended and not self.answering
+
+    def step(self) -> bool:
+        """Read once, or make and send one line; return whether anything moved.
+
+        Raises OSError when the other side is gone.
+        """
+        if not self.answering:
+            if not self._receive():
+                return False
+            self._start_next()
+            return True
+        if not self._unsent:
+            self._next_line()
+        sent = self._send()
+        if not self.answering:
+            self._start_next()
+        return sent
+
+    def _receive(self) -> bool:
+        try:
+            data = self.socket.recv(MAX_REQUEST)
+        except BlockingIOError:
+            return False
+        self._ended = not data
+        self._received += data
+        return True
+
+    def _start_next(self) -> None:
+        """Begin the response to the next whole request, if there is one."""
+        line, newline, rest = self._received.partition(b"\n")
+        if len(line) >= MAX_REQUEST:
+            self._received, self._ended = b"", True
+            self._response = iter([encode_error(f"the request is over {MAX_REQUEST} bytes")])
+        elif newline:
+            self._received = rest
+            self._response = self._answer(line)
+
+    def _answer(self, line: bytes) -> Iterator[bytes]:
+        """Yield the response's lines.  Whatever goes wrong becomes one of them."""
+        try:
+            yield from encode_response(self._handler(decode_request(line)))
+        except RequestError as error:
+            yield encode_error(str(error))
+        except Exception as error:
+            yield encode_error(f"internal error: {type(error).__name__}: {error}")
+
+    def _next_line(self) -> None:
+        assert self._response is not None
+        line = next(self._response, None)
+        if line is None:
+            self._response = None
+        else:
+            self._unsent = memoryview(line)
+
+    def _send(self) -> bool:
+        if not self._unsent:
+            return True
+        try:
+            sent = self.socket.send(self._unsent)
+        except BlockingIOError:
+            return False
+        self._unsent = self._unsent[sent:]
+        return True

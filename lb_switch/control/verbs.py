@@ -1,0 +1,127 @@
+"""What each request of the control protocol does to a running switch.
+
+=====  ======================  ===================================================================
+verb   what                    result
+=====  ======================  ===================================================================
+show   virtual_servers         one row per virtual server, with its real servers
+show   connections             one row per connection
+show   stats                   one object: packets by reason, connections in the table
+=====  ======================  ===================================================================
+
+Times are seconds, on the switch's clock; `expire` is how many are left.  Endpoints are text as in
+the configuration.  Traffic counts packets and bytes of IP packets, headers included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from lb_switch.connections.connection import Connection
+from lb_switch.connections.table import ConnectionTable
+from lb_switch.control.messages import RequestError
+from lb_switch.packet.flow_key import destination_endpoint, source_endpoint
+from lb_switch.servers import PROTOCOL_NAMES, RealServer, VirtualServer
+from lb_switch.switch import Switch
+
+Row = dict[str, Any]
+
+
+class Verbs:
+    """Do requests on `switch`; `clock` is the one its packets are stamped with."""
+
+    def __init__(self, switch: Switch, clock: Callable[[], float]) -> None:
+        self._switch = switch
+        self._clock = clock
+        self._verbs: dict[str, Callable[[Row], object]] = {"show": self._show}
+        self._shows: dict[str, Callable[[], object]] = {
+            "virtual_servers": self._virtual_servers,
+            "connections": self._connections,
+            "stats": self._stats,
+        }
+
+    def __call__(self, request: Row) -> object:
+        """Do one request, `verb` and the verb's own fields.  Raises RequestError."""
+        verb = self._verbs.get(request["verb"])
+        if verb is None:
+            raise RequestError(f"verb {request['verb']!r} is none of {', '.join(self._verbs)}")
+        return verb(request)
+
+    def _show(self, request: Row) -> object:
+        what = request.get("what")
+        show = self._shows.get(what) if isinstance(what, str) else None
+        if show is None:
+            raise RequestError(f"show: {what!r} is none of {', '.join(self._shows)}")
+        return show()
+
+    def _virtual_servers(self) -> Iterator[Row]:
+        return (_virtual_server_row(vs) for vs in list(self._switch.virtual_servers.values()))
+
+    def _connections(self) -> Iterator[Row]:
+        timeouts = self._switch.settings.timeouts
+        for connection in _connections_shard_by_shard(self._switch.connections):
+            deadline = connection.last_seen + timeouts[connection.state]
+            yield _connection_row(connection, max(0.0, deadline - self._clock()))
+
+    def _stats(self) -> Row:
+        switch = self._switch
+        return {
+            "time": self._clock(),
+            "connections": len(switch.connections),
+            "half_open": switch.connections.half_open,
+            "max_connections": switch.settings.max_connections,
+            "packets": {reason.value: count for reason, count in switch.counters.items()},
+        }
+
+
+def _connections_shard_by_shard(table: ConnectionTable) -> Iterator[Connection]:
+    """Yield each connection while the table goes on changing between two steps.
+
+    Each shard is copied when its turn comes: connections that come or go meanwhile may or may not
+    be among them, the others are, once.
+    """
+    for shards in table.shards.values():
+        for shard in shards:
+            for key, connection in list(shard.items()):
+                if key == connection.original_key:
+                    yield connection
+
+
+def _virtual_server_row(virtual_server: VirtualServer) -> Row:
+    return {
+        "name": virtual_server.name,
+        "address": str(virtual_server.endpoint),
+        "protocol": PROTOCOL_NAMES[virtual_server.protocol],
+        "scheduler": virtual_server.scheduler.name,
+        "real_servers": [_real_server_row(rs) for rs in virtual_server.real_servers],
+    }
+
+
+def _real_server_row(real_server: RealServer) -> Row:
+    return {
+        "address": str(real_server.endpoint),
+        "forward": "nat",
+        "weight": real_server.weight,
+        "state": real_server.admin_state.value,
+        "healthy": real_server.healthy,
+        "active": real_server.active,
+        "inactive": real_server.inactive,
+        "connections": real_server.connections_total,
+        "to_server": real_server.traffic_to_server._asdict(),
+        "to_client": real_server.traffic_to_client._asdict(),
+    }
+
+
+def _connection_row(connection: Connection, expire: float) -> Row:
+    virtual_server = connection.real_server.virtual_server
+    return {
+        "protocol": PROTOCOL_NAMES[connection.protocol],
+        "expire": round(expire, 3),
+        "state": connection.state.name,
+        "source": str(source_endpoint(connection.original_key)),
+        "virtual": str(destination_endpoint(connection.original_key)),
+        "destination": str(connection.real_server.endpoint),
+        "virtual_server": None if virtual_server is None else virtual_server.name,
+        "to_server": connection.traffic_to_server._asdict(),
+        "to_client": connection.traffic_to_client._asdict(),
+    }
