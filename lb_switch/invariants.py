@@ -1,0 +1,68 @@
+"""What must always hold of the engine's state.
+
+Tests check it after every step, and `run --check-invariants` now and then on the live switch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from lb_switch.connections.tcp_state import ACTIVE, STEADY, State
+from lb_switch.packet.flow_key import FlowKey, reverse
+from lb_switch.servers import RealServer
+from lb_switch.switch import Switch
+
+
+class InvariantError(AssertionError):
+    """Something that must always hold does not."""
+
+
+def check_invariants(switch: Switch) -> None:
+    """Walk the whole table.  Raises InvariantError with the first thing that is wrong."""
+    table = switch.connections
+    active: Counter[RealServer] = Counter()
+    inactive: Counter[RealServer] = Counter()
+    count = half_open = 0
+    for connection in table:
+        count += 1
+        half_open += connection.state is State.SYN_RECV
+        (active if connection.state in ACTIVE else inactive)[connection.real_server] += 1
+        for key in (connection.original_key, connection.reply_key):
+            _require(
+                table.find(connection.protocol, key) is connection,
+                f"key {key.hex()} does not lead to its connection",
+            )
+        translated = FlowKey.of(reverse(connection.reply_key))
+        rip = connection.real_server.endpoint
+        _require(
+            translated.destination == rip.ip.packed
+            and int.from_bytes(translated.destination_port, "big") == rip.port,
+            f"the reply key of {connection.original_key.hex()} is not that of {rip}",
+        )
+        _require(
+            connection.steady == (connection.state in STEADY),
+            f"steady is {connection.steady} in {connection.state.name}",
+        )
+        _require(connection.bucket is not None, "a connection without a timer")
+    keys = sum(len(shard) for shards in table.shards.values() for shard in shards)
+    _require(keys == 2 * count, f"{keys} keys for {count} connections")
+    _require(len(table) == count, f"the table says {len(table)}, and holds {count}")
+    _require(table.half_open == half_open, f"{table.half_open} half open, not {half_open}")
+    _require(count <= table.max_connections, f"{count} connections are over the bound")
+    for virtual_server in switch.virtual_servers.values():
+        for server in virtual_server.real_servers:
+            _require(
+                (server.active, server.inactive) == (active[server], inactive[server]),
+                f"{server.endpoint} counts {server.active} active and {server.inactive} inactive "
+                f"connections; the table has {active[server]} and {inactive[server]}",
+            )
+        _require(
+            virtual_server.usable_servers
+            == tuple(server for server in virtual_server.real_servers if server.usable),
+            f"{virtual_server.name}: usable_servers is out of date",
+        )
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise InvariantError(otherwise)

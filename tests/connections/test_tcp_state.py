@@ -1,0 +1,97 @@
+"""The state table against the rules written above it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from lb_switch.connections.tcp_state import (
+    ACTIVE,
+    DEFAULT_TIMEOUTS,
+    STEADY,
+    TABLE,
+    Direction,
+    Event,
+    State,
+    event_of,
+    next_state,
+)
+
+TCP_STATES = [state for state in State if state is not State.UDP]
+
+
+def test_the_table_is_complete() -> None:
+    assert set(TABLE) == set(itertools.product(Direction, Event))
+    assert all(len(row) == len(TCP_STATES) for row in TABLE.values())
+    assert set(DEFAULT_TIMEOUTS) == set(State)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("state", TCP_STATES)
+def test_a_rst_closes_every_state(state: State, direction: Direction) -> None:
+    assert next_state(state, direction, Event.RST) is State.CLOSE
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+@pytest.mark.parametrize("state", TCP_STATES)
+def test_a_syn_changes_no_state(state: State, direction: Direction) -> None:
+    assert next_state(state, direction, Event.SYN) is state
+
+
+@pytest.mark.parametrize("state", TCP_STATES)
+def test_nothing_leads_back_to_a_younger_state(state: State) -> None:
+    age = [
+        State.SYN_RECV,
+        State.ESTABLISHED,
+        State.CLOSE_WAIT,
+        State.FIN_WAIT,
+        State.LAST_ACK,
+        State.TIME_WAIT,
+        State.CLOSE,
+    ]
+    for direction, event in TABLE:
+        assert age.index(next_state(state, direction, event)) >= age.index(state)
+
+
+def test_active_ends_with_the_first_fin_or_rst() -> None:
+    for (_, event), row in TABLE.items():
+        for old, new in zip(TCP_STATES, row, strict=True):
+            if old in ACTIVE and new not in ACTIVE:
+                assert event in {Event.FIN, Event.RST}
+
+
+def test_steady_states() -> None:
+    assert (
+        frozenset(
+            {
+                State.ESTABLISHED,
+                State.FIN_WAIT,
+                State.CLOSE_WAIT,
+                State.TIME_WAIT,
+                State.CLOSE,
+                State.UDP,
+            }
+        )
+        == STEADY
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "event"),
+    [
+        (0x02, Event.SYN),
+        (0x12, Event.SYN),
+        (0x10, Event.ACK),
+        (0x18, Event.ACK),
+        (0x00, Event.ACK),
+        (0x11, Event.FIN),
+        (0x01, Event.FIN),
+        (0x04, Event.RST),
+        (0x14, Event.RST),
+        (0x06, Event.RST),
+        (0x03, Event.SYN),
+    ],
+)
+def test_flags(flags: int, event: Event) -> None:
+    assert event_of(flags) is event

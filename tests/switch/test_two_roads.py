@@ -1,0 +1,145 @@
+"""The short road and the readable road give identical bytes, counters and states."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
+
+from lb_switch.connections.connection import Connection
+from lb_switch.events import PacketEvent
+from lb_switch.servers import TCP as TCP_NUMBER
+from lb_switch.servers import UDP as UDP_NUMBER
+from lb_switch.switch import Switch
+from lb_switch.verdict import Verdict
+from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, make_switch
+from tests.support.packets import tcp, udp
+
+
+def ignore(event: PacketEvent) -> None:
+    """Listen, so that every packet takes the readable road."""
+
+
+def pair() -> tuple[Switch, Switch]:
+    """Two switches in the same state; the second takes only the readable road."""
+    pair = []
+    for _ in range(2):
+        switch = make_switch(rips=RIPS[:1])
+        six = make_switch(VIP6, RIPS6[:1])
+        for name, virtual_server in six.virtual_servers.items():
+            virtual_server.name = name + "6"
+            switch.add_virtual_server(virtual_server)
+        for client, vip, rip in ((CLIENT, VIP, RIPS[0]), (CLIENT6, VIP6, RIPS6[0])):
+            for data in (
+                tcp(client, vip, "S"),
+                tcp(rip, client, "SA"),
+                tcp(client, vip, "A"),
+                udp(client, vip),
+            ):
+                handle(switch, data, False)
+        pair.append(switch)
+    pair[1].observer = ignore
+    return pair[0], pair[1]
+
+
+def handle(switch: Switch, data: bytes, partial: bool, now: float = 7.0) -> tuple[Verdict, bytes]:
+    buffer = bytearray(b"\xaa" * 10 + data + b"\xbb" * 60)
+    verdict = switch.handle_packet(buffer, 10, len(data), now, partial)
+    return verdict, bytes(buffer)
+
+
+def facts(connection: Connection) -> tuple[object, ...]:
+    return (
+        connection.original_key,
+        connection.state,
+        connection.last_seen,
+        connection.acked_by_client,
+        connection.acked_by_server,
+        connection.tally_to_client,
+        connection.tally_to_server,
+        connection.real_server.tally_to_client,
+        connection.real_server.tally_to_server,
+    )
+
+
+@st.composite
+def packets(draw: st.DrawFn) -> bytes:
+    """Draw packets of the known connections, plain ones and bent ones."""
+    ways = [
+        (CLIENT, VIP),
+        (RIPS[0], CLIENT),
+        (CLIENT6, VIP6),
+        (RIPS6[0], CLIENT6),
+        (("10.0.1.12", 9), VIP),
+    ]
+    source, destination = draw(st.sampled_from(ways))
+    if ":" in source[0]:
+        head = IPv6(src=source[0], dst=destination[0], tc=draw(st.integers(0, 255)))
+    else:
+        head = IP(
+            src=source[0],
+            dst=destination[0],
+            id=draw(st.integers(0, 65535)),
+            flags=draw(st.sampled_from(["", "DF", "MF"])),
+            frag=draw(st.sampled_from([0, 0, 0, 3])),
+            ttl=draw(st.integers(0, 255)),
+        )
+    ports = {"sport": source[1], "dport": destination[1]}
+    if draw(st.booleans()):
+        options = draw(st.sampled_from([[], [("NOP", None)] * 4, [("NOP", None)] * 40]))
+        flags = draw(st.sampled_from(["A", "A", "A", "PA", "", "S", "FA", "R", "UA", "EA"]))
+        numbers = {"seq": draw(st.integers(0, 2**32 - 1)), "ack": draw(st.integers(0, 2**32 - 1))}
+        l4 = TCP(**ports, flags=flags, options=options, **numbers)
+    else:
+        l4 = UDP(**ports, **draw(st.sampled_from([{}, {"chksum": 0}, {"len": 8}, {"len": 7}])))
+    payload = Raw(draw(st.binary(max_size=70)))
+    data = bytearray(bytes(head / l4 / payload))
+    for at, value in draw(st.lists(st.tuples(st.integers(0, 79), st.integers(0, 255)), max_size=2)):
+        data[at % len(data)] = value
+    if draw(st.booleans()):
+        data += draw(st.binary(max_size=9))
+    elif draw(st.booleans()):
+        del data[draw(st.integers(0, len(data))) :]
+    return bytes(data)
+
+
+@given(st.lists(st.tuples(packets(), st.booleans()), max_size=6))
+def test_identical(sequence: list[tuple[bytes, bool]]) -> None:
+    both, readable_only = pair()
+    for number, (data, partial) in enumerate(sequence):
+        now = 7.0 + number
+        assert handle(both, data, partial, now) == handle(readable_only, data, partial, now)
+        assert [facts(c) for c in both.connections] == [facts(c) for c in readable_only.connections]
+    assert both.counters == readable_only.counters
+
+
+def test_the_short_road_is_taken() -> None:
+    """Or the test above would compare the readable road with itself."""
+    switch, readable_only = pair()
+    ordinary = [
+        tcp(CLIENT, VIP, "A"),
+        tcp(CLIENT, VIP, "PA", b"data"),
+        tcp(RIPS[0], CLIENT, "A", b"data", options=[("Timestamp", (1, 2))]),
+        tcp(CLIENT6, VIP6, "A"),
+        tcp(RIPS6[0], CLIENT6, "PA", b"data"),
+        udp(CLIENT, VIP, b"twelve bytes"),
+        udp(RIPS[0], CLIENT, b"twelve bytes"),
+        udp(CLIENT6, VIP6, b"twelve bytes"),
+    ]
+    for data in ordinary:
+        before = switch._short_road.packets
+        handle(switch, data, False)
+        assert switch._short_road.packets == before + 1, data
+    for data in (tcp(CLIENT, VIP, "FA"), tcp(CLIENT, VIP, "S")):
+        before = switch._short_road.packets
+        handle(switch, data, False)
+        assert switch._short_road.packets == before
+    assert readable_only._short_road.packets == 0 or readable_only.observer is not None
+
+
+def test_both_protocols_are_in_the_table() -> None:
+    switch, _ = pair()
+    assert {c.protocol for c in switch.connections} == {TCP_NUMBER, UDP_NUMBER}
+    assert len(switch.connections) == 4
