@@ -108,7 +108,13 @@ class CaptureWriter(ABC):
 
     def write(self, record: Record) -> None:
         """Append one packet."""
-        self._put(self.encode(record))
+        try:
+            data = self.encode(record)
+        except struct.error:
+            raise CaptureFileError(
+                f"{self.path}: the format cannot hold the time {record.time} s"
+            ) from None
+        self._put(data)
 
     def __enter__(self) -> Self:
         return self

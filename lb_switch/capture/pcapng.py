@@ -15,7 +15,6 @@ from typing import NamedTuple
 from lb_switch.capture.record import (
     MAXIMUM_LENGTH,
     NANOSECONDS,
-    CaptureFileError,
     Interface,
     Record,
     Source,
@@ -73,18 +72,20 @@ def _records(source: Source, interfaces: list[Interface], order: str) -> Iterato
         (kind,) = struct.unpack(f"{order}I", kind_bytes)
         in_packet = kind in (_ENHANCED_PACKET, _OBSOLETE_PACKET, _SIMPLE_PACKET)
         body = _body(source, order, f"packet {number}" if in_packet else "a block")
+        record = None
         try:
             if kind == _INTERFACE_DESCRIPTION:
                 described.append(_interface(order, body, len(interfaces)))
                 interfaces.append(described[-1].interface)
             elif in_packet:
                 record = _packet(order, kind, body, described, time_ns)
-                time_ns = record.time_ns
-                yield record
-                number += 1
         except (struct.error, IndexError, ValueError) as error:
             what = f"packet {number}" if in_packet else "an interface description"
             raise source.error(f"is damaged: {what}: {error}") from None
+        if record is not None:
+            time_ns = record.time_ns
+            yield record
+            number += 1
 
 
 def _section(source: Source) -> str:
@@ -190,10 +191,8 @@ def interface_description(interface: Interface) -> bytes:
 def enhanced_packet(record: Record, number: int) -> bytes:
     """Return the block of one packet, captured on the interface of that number.
 
-    Raises CaptureFileError for a time before 1970, which the format cannot hold.
+    Raises struct.error for a time that the format cannot hold (before 1970, after 2554).
     """
-    if record.time_ns < 0:
-        raise CaptureFileError("a pcapng file cannot hold a time before 1970")
     header = struct.pack(
         "<5I",
         number,
