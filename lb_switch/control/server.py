@@ -36,8 +36,8 @@ MAX_CLIENTS = 16
 class ControlServer:
     """Answer requests on the Unix socket `path` with what `handler` returns.
 
-    `open` takes the path (mode 0600) and raises SocketInUseError or OSError with one clear line;
-    `close` removes it.
+    `claim` makes sure that no other switch has the path, `open` listens there (mode 0600), `close`
+    removes it.  The first two raise SocketInUseError with one clear line.
     """
 
     def __init__(self, path: Path, handler: Handler) -> None:
@@ -49,8 +49,16 @@ class ControlServer:
         self._clients: dict[int, _Client] = {}
         """By descriptor; the one that has been still for longest first."""
 
+    def claim(self) -> None:
+        """Take the path over from a dead process, or refuse to take it from a live one.
+
+        It comes before the capture is opened, `open` after: whoever can connect may rely on it
+        that packets are captured.
+        """
+        self._socket_file.claim()
+
     def open(self) -> None:
-        """Listen.  A socket file that a dead process left behind is taken over."""
+        """Listen.  `claim` must have been called."""
         self._listener = self._socket_file.listen()
         self._epoll.register(self._listener, select.EPOLLIN)
 
@@ -75,7 +83,7 @@ class ControlServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-            self._socket_file.remove()
+        self._socket_file.remove()
 
     def _accept(self) -> None:
         assert self._listener is not None

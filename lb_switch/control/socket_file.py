@@ -26,30 +26,42 @@ class SocketFile:
         self._lock_path = path.with_name(path.name + ".lock")
         self._lock: int | None = None
 
-    def listen(self) -> socket.socket:
-        """Return a non-blocking listening socket, mode 0600, in a directory made 0700.
+    def claim(self) -> None:
+        """Take the path, in a directory made 0700, without listening yet.
 
-        Raises SocketInUseError.
+        What a dead process left there is removed.  Raises SocketInUseError.
         """
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_directory()
             self._lock = self._take_lock()
             self._remove_stale()
-            return self._bind()
         except OSError as error:
             self._release_lock()
-            text = f"cannot create the control socket {self._path}: {error.strerror or error}"
-            raise SocketInUseError(text) from None
+            raise self._failed(error) from None
         except SocketInUseError:
             self._release_lock()
             raise
 
+    def listen(self) -> socket.socket:
+        """Return a non-blocking listening socket, mode 0600, at the claimed path.
+
+        Raises SocketInUseError.
+        """
+        try:
+            return self._bind()
+        except OSError as error:
+            raise self._failed(error) from None
+
     def remove(self) -> None:
-        """Remove the socket file and the lock."""
+        """Remove the socket file and the lock, if they are ours."""
         if self._lock is not None:
             self._path.unlink(missing_ok=True)
         self._release_lock()
+
+    def _failed(self, error: OSError) -> SocketInUseError:
+        reason = error.strerror or error
+        return SocketInUseError(f"cannot create the control socket {self._path}: {reason}")
 
     def _check_directory(self) -> None:
         mode = self._path.parent.stat().st_mode

@@ -47,6 +47,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(path: Path) -> Iterator[ControlServer]:
     server = ControlServer(path, handler)
+    server.claim()
     server.open()
     yield server
     server.close()

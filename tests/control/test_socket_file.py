@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from lb_switch.control.socket_file import SocketFile
 file = SocketFile(Path(sys.argv[1]))
+file.claim()
 listener = file.listen()
 print("listening", flush=True)
 sys.stdin.read()
@@ -25,7 +26,7 @@ sys.stdin.read()
 
 def refusal(path: Path) -> str:
     with pytest.raises(SocketInUseError) as caught:
-        SocketFile(path).listen()
+        SocketFile(path).claim()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -37,6 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_live_one_is_refused_and_goes_on(path: Path) -> None:
     file = SocketFile(path)
+    file.claim()
     with file.listen() as listener:
         assert refusal(path) == f"another lb-switch is running (it owns {path})"
         with socket.socket(socket.AF_UNIX) as client:
@@ -59,6 +61,7 @@ def test_one_that_a_killed_process_left_is_taken_over(path: Path) -> None:
         process.wait()
     assert path.is_socket(), "SIGKILL leaves the file behind"
     file = SocketFile(path)
+    file.claim()
     file.listen().close()
     file.remove()
     assert not path.exists()
@@ -76,6 +79,7 @@ def test_a_directory_where_others_may_write(path: Path) -> None:
     assert refusal(path) == line
     path.parent.chmod(0o1777)
     file = SocketFile(path)
+    file.claim()
     file.listen().close()
     file.remove()
 
@@ -90,8 +94,18 @@ def test_the_umask_is_as_before(path: Path) -> None:
     before = os.umask(0o022)
     try:
         file = SocketFile(path)
+        file.claim()
         file.listen().close()
         file.remove()
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(before)
+
+
+def test_nobody_can_connect_to_a_path_that_is_only_claimed(path: Path) -> None:
+    file = SocketFile(path)
+    file.claim()
+    assert "another lb-switch is running" in refusal(path)
+    assert not path.exists()
+    file.remove()
+    assert list(path.parent.iterdir()) == []
