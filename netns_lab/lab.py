@@ -369,8 +369,8 @@ def show(prefix: str = DEFAULT_PREFIX) -> str:
         else f"the switch captures with {summary.capture} (pid {summary.switch_pid})"
     )
     return (
-        f"lab {prefix} ({lab.topology.name}: {lab.topology.summary})\n\n{picture(lab.topology)}\n"
-        f"\n{switch}\nfiles: {lab.directory}\n"
+        f"lab {prefix}, topology {lab.topology.name}:\n{lab.topology.summary}\n\n"
+        f"{picture(lab.topology)}\n\n{switch}\nfiles: {lab.directory}\n"
     )
 
 

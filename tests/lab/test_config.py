@@ -1,0 +1,57 @@
+"""The lab's configuration file says what the topology says, and the switch accepts it."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from netns_lab.config import switch_config
+from netns_lab.topology import DUAL_STACK, ONE_ARM, TEXTBOOK, TOPOLOGIES, Topology
+
+
+def config_of(topology: Topology, capture: str = "tun", scheduler: str = "rr") -> str:
+    return switch_config(
+        topology,
+        capture=capture,
+        scheduler=scheduler,
+        control_socket=Path("/run/lb-switch/lab-x/control.sock"),
+    )
+
+
+def test_the_textbook_configuration() -> None:
+    data = tomllib.loads(config_of(TEXTBOOK, "nfqueue", "wlc"))
+    assert data["switch"] == {
+        "capture": "nfqueue",
+        "control_socket": "/run/lb-switch/lab-x/control.sock",
+    }
+    web, secure = data["virtual_server"]
+    assert (web["address"], web["protocol"], web["scheduler"]) == ("10.0.1.100:80", "tcp", "wlc")
+    assert [each["address"] for each in web["real_server"]] == ["10.0.2.11:80", "10.0.2.12:80"]
+    assert [each["address"] for each in secure["real_server"]] == ["10.0.2.12:443", "10.0.2.13:443"]
+    assert web["health_check"]["kind"] == "http"
+    assert secure["health_check"]["kind"] == "tcp"
+
+
+def test_an_ipv6_virtual_server_gets_ipv6_real_servers() -> None:
+    data = tomllib.loads(config_of(DUAL_STACK))
+    web6 = next(each for each in data["virtual_server"] if each["name"] == "web6")
+    assert web6["address"] == "[2001:db8:1::100]:80"
+    assert [each["address"] for each in web6["real_server"]] == [
+        "[2001:db8:2::11]:80",
+        "[2001:db8:2::12]:80",
+    ]
+
+
+def test_one_arm_asks_for_full_nat() -> None:
+    data = tomllib.loads(config_of(ONE_ARM))
+    assert {each["forward"] for each in data["virtual_server"]} == {"full_nat"}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+@pytest.mark.parametrize("capture", ["tun", "nfqueue"])
+def test_the_switch_accepts_it(topology: Topology, capture: str, tmp_path: Path) -> None:
+    from lb_switch.config.load import load
+
+    path = tmp_path / "switch.toml"
+    path.write_text(config_of(topology, capture, "mh"))
+    assert len(load(path).virtual_server) == len(topology.virtual_servers)
