@@ -1,0 +1,153 @@
+"""`lb-switch lab`: the lab of network namespaces (package `netns_lab`)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import click
+
+from lb_switch.cli.failures import CommandError
+
+DEFAULT_PREFIX = "lb-"
+BAD_USAGE = 2
+
+_prefix = click.option(
+    "--prefix",
+    default=DEFAULT_PREFIX,
+    show_default=True,
+    help="Which lab: its namespaces' names begin with this.",
+)
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turn the lab's errors into one line and an exit code; first of all a missing capability."""
+    from netns_lab.capability import missing
+    from netns_lab.errors import LabError, UnknownNameError
+
+    try:
+        lacking = missing()
+        if lacking is not None:
+            raise LabError(lacking)
+        yield
+    except UnknownNameError as error:
+        raise CommandError(str(error), BAD_USAGE) from None
+    except LabError as error:
+        raise CommandError(str(error)) from None
+
+
+@click.group("lab", no_args_is_help=False)
+def command() -> None:
+    """A lab of network namespaces: clients, switch, real servers.
+
+    Everything is on this machine and nothing outside the lab is touched.  Needs root.
+
+    \b
+    Example:
+      sudo lb-switch lab up
+      sudo lb-switch lab show
+      sudo lb-switch lab exec client1 curl -s http://10.0.1.100/
+      sudo lb-switch lab down
+    """  # noqa: D301
+
+
+@command.command("up")
+@click.argument("topology", default="textbook", required=False)
+@_prefix
+@click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
+@click.option(
+    "--scheduler",
+    type=click.Choice(["rr", "wrr", "lc", "wlc", "sh", "mh"]),
+    default="rr",
+    show_default=True,
+)
+@click.option("--no-switch", is_flag=True, help="Do not start `lb-switch run` in it.")
+def up(topology: str, prefix: str, capture: str, scheduler: str, no_switch: bool) -> None:
+    """Build a lab, start its real servers and its switch.
+
+    \b
+    Examples:
+      sudo lb-switch lab up
+      sudo lb-switch lab up --capture nfqueue --scheduler wlc
+    """  # noqa: D301
+    with _failures():
+        from netns_lab import lab
+
+        lab.up(topology, prefix, capture=capture, scheduler=scheduler, switch=not no_switch)
+        click.echo(lab.show(prefix), nl=False)
+
+
+@command.command("down")
+@_prefix
+def down(prefix: str) -> None:
+    """Remove a lab: its processes, namespaces and files.
+
+    \b
+    Example:
+      sudo lb-switch lab down
+    """  # noqa: D301
+    with _failures():
+        from netns_lab import lab
+
+        if lab.down(prefix):
+            click.echo(f"the lab {prefix} is removed")
+        else:
+            click.echo(f"there was no lab {prefix}")
+
+
+@command.command("list")
+def list_labs() -> None:
+    """List the labs that are up.
+
+    \b
+    Example:
+      sudo lb-switch lab list
+    """  # noqa: D301
+    with _failures():
+        from netns_lab import lab
+
+        for summary in lab.list_labs():
+            switch = (
+                "no switch"
+                if summary.switch_pid is None
+                else f"switch {summary.switch_pid} ({summary.capture})"
+            )
+            hosts = " ".join(summary.hosts)
+            click.echo(f"{summary.prefix:<12} {summary.topology:<12} {switch:<24} {hosts}")
+
+
+@command.command("exec", context_settings={"allow_interspersed_args": False})
+@_prefix
+@click.argument("host")
+@click.argument("argv", metavar="PROGRAM [ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
+def exec_in(prefix: str, host: str, argv: tuple[str, ...]) -> None:
+    """Run a program on a host of the lab; the exit code is the program's.
+
+    \b
+    Examples:
+      sudo lb-switch lab exec client1 curl -s http://10.0.1.100/
+      sudo lb-switch lab exec switch tcpdump -ni any -c 5
+    """  # noqa: D301
+    if not argv:
+        raise click.UsageError("Missing argument 'PROGRAM'.", click.get_current_context())
+    with _failures():
+        from netns_lab import lab
+
+        code = lab.exec_in(prefix, host, argv)
+    click.get_current_context().exit(code)
+
+
+@command.command("show")
+@_prefix
+def show(prefix: str) -> None:
+    """Show a lab: picture, hosts, addresses, switch.
+
+    \b
+    Example:
+      sudo lb-switch lab show
+    """  # noqa: D301
+    with _failures():
+        from netns_lab import lab
+
+        click.echo(lab.show(prefix), nl=False)

@@ -1,0 +1,97 @@
+"""`lb-switch run`: balance real traffic in this network namespace."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lb_switch.cli import privileges, render
+from lb_switch.cli.configuration import load_config, refuse_unsupported
+from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.capture.interface import LiveCapture
+    from lb_switch.config.schema import Config
+    from lb_switch.switch import Switch
+
+
+@click.command("run")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--capture",
+    type=click.Choice(["tun", "nfqueue"]),
+    help="How packets reach the switch, instead of what CONFIG says.",
+)
+def command(config: Path, capture: str | None) -> None:
+    """Run the switch that CONFIG describes, until Ctrl-C or SIGTERM.
+
+    It works in the current network namespace, as a router between clients and real servers.  The
+    capture rules it installs are its own, and exactly those are removed at the end; what a killed
+    switch left behind, the next one removes.  Needs root.
+
+    \b
+    Examples:
+      sudo lb-switch run lb.toml
+      sudo lb-switch run lb.toml --capture nfqueue
+    """  # noqa: D301
+    loaded = load_config(config)
+    refuse_unsupported(loaded)
+    name = capture or loaded.switch.capture
+    privileges.require(privileges.FOR_CAPTURE[name])
+    level = logging.DEBUG if os.environ.get("LB_SWITCH_DEBUG") else logging.WARNING
+    logging.basicConfig(format="lb-switch: %(message)s", level=level)
+    _serve(loaded, name)
+
+
+def _serve(config: Config, capture_name: str) -> None:
+    from lb_switch.capture.interface import CaptureError
+    from lb_switch.config.build import build
+    from lb_switch.control.server import ControlServer
+    from lb_switch.control.socket_file import SocketInUseError
+    from lb_switch.control.verbs import Verbs
+    from lb_switch.runtime import Loop
+
+    switch = build(config)
+    clock = time.monotonic
+    control = ControlServer(Path(config.switch.control_socket), Verbs(switch, clock))
+
+    def ready() -> None:
+        control.open()
+        loop.register(control, lambda _now: control.handle_ready())
+        for line in _advice(switch):
+            click.echo(f"lb-switch: note: {line}", err=True)
+        click.echo(render.serving(config, capture_name))
+
+    try:
+        control.claim()
+        loop = Loop(
+            switch, _make_capture(capture_name, config, switch), on_ready=ready, clock=clock
+        )
+        loop.run()
+    except (CaptureError, SocketInUseError) as error:
+        raise CommandError(str(error)) from None
+    finally:
+        control.close()
+
+
+def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
+    virtual_servers = switch.virtual_servers.values()
+    if name == "nfqueue":
+        from lb_switch.capture.nfqueue import NfqueueCapture
+
+        return NfqueueCapture(virtual_servers, queue=config.switch.queue)
+    from lb_switch.capture.tun import TunCapture
+
+    return TunCapture(virtual_servers)
+
+
+def _advice(switch: Switch) -> list[str]:
+    from lb_switch.capture.host.view import read
+    from lb_switch.cli.advice import shared_subnets
+
+    return shared_subnets(switch.virtual_servers.values(), read())

@@ -1,0 +1,32 @@
+"""Reading the CONFIG argument of a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.config.schema import Config
+
+BAD_CONFIGURATION = 2
+
+
+def load_config(path: Path) -> Config:
+    """Return a valid configuration.  Raises CommandError with all of its errors, exit code 2."""
+    from lb_switch.config.load import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise CommandError(error.lines, BAD_CONFIGURATION) from None
+
+
+def refuse_unsupported(config: Config, *, offline: bool = False) -> None:
+    """Raise CommandError, exit code 2, if the configuration asks for what is not built yet."""
+    from lb_switch.config.build import unsupported
+
+    lines = unsupported(config, offline=offline)
+    if lines:
+        raise CommandError(lines, BAD_CONFIGURATION)

@@ -1,0 +1,201 @@
+"""What `lb-switch doctor` looks at: each examination is a function that yields findings.
+
+Whatever has to be tried is tried in a throw-away network namespace (`unshare -n`), so that
+nothing of the host changes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import importlib.util
+import platform
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lb_switch.cli import privileges
+from lb_switch.cli.advice import empty_groups, shared_subnets
+
+if TYPE_CHECKING:
+    from lb_switch.config.schema import Config
+
+NODE = Path("/dev/net/tun")
+_TUNGETFEATURES = 0x800454CF
+_IFF_VNET_HDR = 0x4000
+
+PATIENCE = 20.0
+"""Seconds that one trial may take."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.  `needed`: `lb-switch run` cannot do without it."""
+
+    what: str
+    ok: bool
+    detail: str = ""
+    fix: str = ""
+    needed: bool = True
+
+
+def examine(capture: str) -> Iterator[Finding]:
+    """Look at what `lb-switch run` needs with this capture, then at what the rest needs."""
+    yield from python()
+    yield from packages(capture)
+    yield from capabilities(capture)
+    yield from tools(capture)
+    yield from tun(needed=capture == "tun")
+    yield from nfqueue(needed=capture == "nfqueue")
+
+
+def python() -> Iterator[Finding]:
+    """Is this Python new enough?"""
+    version = platform.python_version()
+    yield Finding("python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer")
+
+
+def packages(capture: str) -> Iterator[Finding]:
+    """Can the Python packages be imported?  (scapy is only looked for: importing it is slow.)"""
+    for module, package, needed in (
+        ("pydantic", "pydantic", True),
+        ("pytun", "python-pytun", capture == "tun"),
+        ("netfilterqueue", "netfilterqueue", capture == "nfqueue"),
+    ):
+        try:
+            importlib.import_module(module)
+            why = ""
+        except Exception as error:
+            why = " ".join(str(error).split())
+        yield Finding(f"python package {package}", not why, why, f"pip install {package}", needed)
+    found = importlib.util.find_spec("scapy") is not None
+    yield Finding("python package scapy", found, "", "pip install scapy", needed=False)
+
+
+def capabilities(capture: str) -> Iterator[Finding]:
+    """May this process do what is necessary?"""
+    effective = privileges.effective()
+    for name in privileges.NUMBERS:
+        needed = name in privileges.FOR_CAPTURE[capture]
+        purpose = "" if needed else "for nfqueue" if name == "CAP_NET_RAW" else "for the lab"
+        yield Finding(name, name in effective, purpose, "run it with sudo", needed)
+
+
+TOOLS = {
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "ip6tables": "iptables",
+    "unshare": "util-linux",
+    "sysctl": "procps",
+    "ethtool": "ethtool",
+    "openssl": "openssl",
+    "curl": "curl",
+    "tcpdump": "tcpdump",
+}
+"""The programs that are called, each with the Debian package that holds it."""
+
+
+def tools(capture: str) -> Iterator[Finding]:
+    """Are the programs installed?"""
+    needed = {"ip"} if capture == "tun" else {"ip", "iptables", "ip6tables"}
+    for program, package in TOOLS.items():
+        path = shutil.which(program)
+        fix = f"apt-get install {package}"
+        yield Finding(program, path is not None, path or "", fix, program in needed)
+
+
+def tun(needed: bool) -> Iterator[Finding]:
+    """Can a TUN device be made, with the header that lets large segments through whole?"""
+    fix = f"modprobe tun; mkdir -p {NODE.parent} && mknod {NODE} c 10 200"
+    try:
+        with NODE.open("r+b", buffering=0) as node:
+            (features,) = struct.unpack("I", fcntl.ioctl(node, _TUNGETFEATURES, bytes(4)))
+    except OSError as error:
+        yield Finding(str(NODE), ok=False, detail=error.strerror or "", fix=fix, needed=needed)
+        return
+    yield Finding(str(NODE), ok=True, needed=needed)
+    vnet_header = bool(features & _IFF_VNET_HDR)
+    yield Finding("tun with vnet_hdr", vnet_header, "", "use a newer kernel", needed)
+    complaint = _try_apart("ip tuntap add dev lbdoctor mode tun vnet_hdr")
+    yield Finding("a tun device can be made", not complaint, complaint, _SUDO, needed)
+
+
+_SUDO = "run doctor with sudo; in a container: --cap-add NET_ADMIN --cap-add SYS_ADMIN"
+
+_QUEUE_RULES = {
+    "raw": "{program} -t raw -A PREROUTING -j NFQUEUE --queue-num 0",
+    "mangle": "{program} -t mangle -A POSTROUTING -j NFQUEUE --queue-num 0 --queue-bypass",
+}
+
+_BIND_QUEUE = (
+    "import netfilterqueue; q = netfilterqueue.NetfilterQueue(); q.bind(0, print); q.unbind()"
+)
+
+
+def nfqueue(needed: bool) -> Iterator[Finding]:
+    """Do iptables' NFQUEUE target and the queue itself work?"""
+    fix = "modprobe xt_NFQUEUE nfnetlink_queue (the kernel may lack them), or use capture tun"
+    for program in ("iptables", "ip6tables"):
+        for table, rule in _QUEUE_RULES.items():
+            complaint = _try_apart(rule.format(program=program))
+            what = f"NFQUEUE in {program}'s {table}"
+            yield Finding(what, not complaint, complaint, fix, needed)
+    complaint = _try_apart(f'exec {sys.executable} -c "{_BIND_QUEUE}"')
+    yield Finding("a queue can be bound", not complaint, complaint, fix, needed)
+
+
+def _try_apart(command: str) -> str:
+    """Run a shell command in a network namespace of its own; return "" or its complaint."""
+    try:
+        done = subprocess.run(
+            ["unshare", "-n", "sh", "-c", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        return "unshare is not installed"
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PATIENCE:g} s"
+    if done.returncode == 0:
+        return ""
+    complaint = done.stderr.strip() or f"exit code {done.returncode}"
+    return complaint.splitlines()[-1]
+
+
+def configuration(config: Config) -> Iterator[Finding]:
+    """Does a configuration make sense on this host?"""
+    from lb_switch.capture.host.plan import check
+    from lb_switch.capture.host.view import read
+    from lb_switch.capture.interface import CaptureError
+    from lb_switch.capture.services import Services
+    from lb_switch.config.build import build, unsupported
+
+    for line in unsupported(config):
+        yield Finding(line.partition(":")[0], ok=False, detail=line, fix="remove it for now")
+    virtual_servers = build(config).virtual_servers.values()
+    for line in empty_groups(virtual_servers):
+        yield Finding("group", ok=False, detail=line, fix="add a real_server", needed=False)
+    try:
+        host = read()
+        check(Services().of(virtual_servers), host)
+    except CaptureError as error:
+        yield Finding("routes to the real servers", ok=False, detail=str(error))
+        return
+    yield Finding("routes to the real servers", ok=True)
+    for line in shared_subnets(virtual_servers, host):
+        fix = "let clients come from another subnet"
+        yield Finding("one subnet", ok=False, detail=line, fix=fix, needed=False)
+    for virtual_server in virtual_servers:
+        vip = virtual_server.endpoint.ip
+        if host.is_local(vip):
+            fix = f"ip addr del {vip}: the switch answers for it"
+            detail = f"{vip} of {virtual_server.name} is an address of this host"
+            yield Finding("VIP", False, detail, fix, needed=config.switch.capture == "tun")

@@ -1,0 +1,127 @@
+"""The command `lb-switch`: its subcommands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from lb_switch.cli.failures import CommandError
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+COMMANDS = {
+    "run": "Balance real traffic in this network namespace.",
+    "check": "Validate a configuration file.",
+    "show": "Show virtual servers, connections and counters of the running switch.",
+    "replay": "Put a recorded capture through the same engine, offline.",
+    "doctor": "Say what this machine can do, what is missing, and how to fix it.",
+    "lab": "A lab of network namespaces: clients, switch, real servers.",
+}
+"""Name and one-line help.  The command itself is `command` in `lb_switch.cli.commands.<name>`,
+imported only when it is called."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Return the names in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        """Import a command."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"lb_switch.cli.commands.{name}").command
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str = "lb-switch", **extra: Any
+    ) -> NoReturn:
+        """Run, and exit with 0 (done), 1 (failed) or 2 (bad usage or configuration).
+
+        Every error is one clear line on stderr; LB_SWITCH_DEBUG=1 adds the traceback.
+        """
+        extra.pop("standalone_mode", None)
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader (`| head`) had enough.  Nothing may be left for the interpreter to flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = DONE
+        except CommandError as error:
+            code = _say(error.lines, error.exit_code)
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else prog_name
+            code = _say([f"{prog_name}: {error.format_message()} ({path} --help)"], BAD_USAGE)
+        except click.ClickException as error:
+            code = _say([f"{prog_name}: {error.format_message()}"], FAILED)
+        except (click.Abort, KeyboardInterrupt):
+            code = _say([f"{prog_name}: interrupted"], FAILED)
+        except Exception as error:
+            hint = "LB_SWITCH_DEBUG=1 shows where"
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            code = _say([f"{prog_name}: internal error: {text} ({hint})"], FAILED)
+        sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _say(lines: Sequence[str], code: int) -> int:
+    if os.environ.get("LB_SWITCH_DEBUG", "0") not in {"", "0"}:
+        traceback.print_exc()
+    for line in lines:
+        click.echo(line, err=True)
+    return code
+
+
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("lb-switch")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        click.echo(f"lb-switch {number}")
+        context.exit()
+
+
+@click.command(
+    cls=Commands,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def main() -> None:
+    """A userspace, packet-level NAT load balancer.
+
+    Clients connect to a virtual IP; the switch rewrites their packets so that they reach one of
+    several real servers, and the answers so that they seem to come from the virtual IP.
+
+    \b
+    First steps:
+      sudo lb-switch doctor                       what does this machine lack?
+      sudo lb-switch lab up                       a lab with clients, switch, servers
+      sudo lb-switch lab exec client1 curl http://10.0.1.100/
+      lb-switch check lb.toml                     is my configuration right?
+      sudo lb-switch run lb.toml                  balance real traffic
+      sudo lb-switch show                         who serves how many connections?
+    """  # noqa: D301
