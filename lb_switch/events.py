@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import Direction, State
-from lb_switch.servers import VirtualServer
+from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.verdict import Verdict
 
 
@@ -23,3 +23,18 @@ class PacketEvent(NamedTuple):
     connection: Connection | None = None
     direction: Direction | None = None
     state: State | None = None
+
+
+class ServerEvent(NamedTuple):
+    """A real server changed: its health, its administrative state or its weight.
+
+    `cause` is one line for people: "connect refused", "timeout after 1.0 s", "set by operator".
+    """
+
+    time: float
+    virtual_server: VirtualServer
+    real_server: RealServer
+    cause: str
+
+
+Event = PacketEvent | ServerEvent

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from lb_switch.capture.link import LINK_TYPES
 from lb_switch.capture.record import NANOSECONDS, CaptureFileError, Record
-from lb_switch.events import PacketEvent
+from lb_switch.events import Event, PacketEvent
 from lb_switch.switch import Switch
 from lb_switch.verdict import Action, Reason, Verdict
 
@@ -146,8 +146,9 @@ class Replay:
         switch = self._switch
         listener = switch.observer
 
-        def observe(event: PacketEvent) -> None:
-            self._event = event
+        def observe(event: Event) -> None:
+            if isinstance(event, PacketEvent):
+                self._event = event
             if listener is not None:
                 listener(event)
 

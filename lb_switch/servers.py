@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lb_switch.tally import Traffic
 
@@ -55,6 +55,10 @@ class Endpoint(NamedTuple):
         return cls(ip, port)
 
 
+OnDown = Literal["reset", "reschedule", "keep"]
+"""What happens to live connections of a real server that went down."""
+
+
 class AdminState(enum.Enum):
     """What the operator wants of a real server."""
 
@@ -75,6 +79,7 @@ class RealServer:
         "endpoint",
         "healthy",
         "inactive",
+        "severed",
         "tally_to_client",
         "tally_to_server",
         "translations",
@@ -87,6 +92,8 @@ class RealServer:
         self.weight = weight
         self.admin_state = AdminState.READY
         self.healthy = True
+        self.severed = False
+        """Whether its live connections are to end: it is out of service, and `on_down` says so."""
         self.virtual_server: VirtualServer | None = None
         self.translations: tuple[Translation, Translation] | None = None
         """To the real server and to the client: the same for all connections of plain NAT, which
@@ -114,6 +121,16 @@ class RealServer:
         """Whether the scheduler may give it a new connection."""
         return self.healthy and self.admin_state is AdminState.READY and self.weight > 0
 
+    @property
+    def in_service(self) -> bool:
+        """Whether it can serve the connections it has."""
+        return self.healthy and self.admin_state is not AdminState.MAINT
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether any connection in the table is its own."""
+        return self.active + self.inactive > 0
+
     def __repr__(self) -> str:
         return f"<RealServer {self.endpoint} weight={self.weight}>"
 
@@ -121,7 +138,16 @@ class RealServer:
 class VirtualServer:
     """VIP, port, protocol, scheduler, and the group of real servers."""
 
-    __slots__ = ("endpoint", "name", "protocol", "real_servers", "scheduler", "usable_servers")
+    __slots__ = (
+        "_departed",
+        "endpoint",
+        "name",
+        "on_down",
+        "protocol",
+        "real_servers",
+        "scheduler",
+        "usable_servers",
+    )
 
     def __init__(
         self,
@@ -130,29 +156,48 @@ class VirtualServer:
         protocol: int,
         scheduler: Scheduler,
         real_servers: Iterable[RealServer] = (),
+        *,
+        on_down: OnDown = "reset",
     ) -> None:
         self.name = name
         self.endpoint = endpoint
         self.protocol = protocol
         self.scheduler = scheduler
+        self.on_down = on_down
         self.real_servers: list[RealServer] = []
         self.usable_servers: tuple[RealServer, ...] = ()
         """In configured order.  The same tuple object until the group changes, so that a
         scheduler can tell by identity whether what it derived from the group still holds."""
+        self._departed: dict[Endpoint, RealServer] = {}
         for real_server in real_servers:
             self.add(real_server)
 
-    def add(self, real_server: RealServer) -> None:
-        """Put a real server into the group.  Raises ValueError on a duplicate endpoint."""
+    def add(self, real_server: RealServer) -> RealServer:
+        """Put a real server into the group and return it.  Raises ValueError on a duplicate.
+
+        One that was removed while it had connections comes back as the same object, with the
+        weight, state and health of the new one, so that its accounts stay exact.
+        """
         if self.find(real_server.endpoint) is not None:
             raise ValueError(f"{real_server.endpoint} is already in {self.name}")
+        departed = self._departed.pop(real_server.endpoint, None)
+        if departed is not None and departed.has_connections:
+            departed.weight = real_server.weight
+            departed.admin_state = real_server.admin_state
+            departed.healthy = real_server.healthy
+            real_server = departed
         real_server.virtual_server = self
         self.real_servers.append(real_server)
         self.refresh()
+        return real_server
 
     def remove(self, real_server: RealServer) -> None:
-        """Take it out of the group.  Its live connections keep their reference to it."""
+        """Take it out of the group.  Its live connections go on and keep counting on it."""
         self.real_servers.remove(real_server)
+        self._departed = {
+            endpoint: each for endpoint, each in self._departed.items() if each.has_connections
+        }
+        self._departed[real_server.endpoint] = real_server
         self.refresh()
 
     def find(self, endpoint: Endpoint) -> RealServer | None:
@@ -160,7 +205,9 @@ class VirtualServer:
         return next((rs for rs in self.real_servers if rs.endpoint == endpoint), None)
 
     def refresh(self) -> None:
-        """Recompute `usable_servers`.  Call after changing weight, state or health of a server."""
+        """Bring what is derived up to date after a change of weight, state or health."""
+        for real_server in self.real_servers:
+            real_server.severed = not real_server.in_service and self.on_down != "keep"
         self.usable_servers = tuple(rs for rs in self.real_servers if rs.usable)
 
     def __repr__(self) -> str:

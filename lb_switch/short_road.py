@@ -89,6 +89,8 @@ class ShortRoad:
 
         real_server = connection.real_server
         if key == connection.original_key:
+            if real_server.severed:
+                return False
             translation = connection.to_server
             connection.tally_to_server += ONE_PACKET + total
             real_server.tally_to_server += ONE_PACKET + total

@@ -25,13 +25,13 @@ from lb_switch.connections.tcp_state import (
     REUSABLE,
     STEADY,
     Direction,
-    Event,
+    Segment,
     State,
     event_of,
     next_state,
 )
 from lb_switch.connections.timeouts import TimerWheel
-from lb_switch.events import PacketEvent
+from lb_switch.events import Event, PacketEvent, ServerEvent
 from lb_switch.nat import answers
 from lb_switch.nat.rewrite import rewrite
 from lb_switch.nat.translation import Translation
@@ -39,7 +39,7 @@ from lb_switch.packet import icmp, tcp
 from lb_switch.packet.flow_key import FlowKey, pack_endpoint, reverse
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.tcp import TCPHeader
-from lb_switch.servers import TCP, RealServer, VirtualServer
+from lb_switch.servers import TCP, AdminState, RealServer, VirtualServer
 from lb_switch.short_road import ShortRoad
 from lb_switch.tally import ONE_PACKET
 from lb_switch.verdict import Action, Reason, Verdict
@@ -73,6 +73,7 @@ class Outcome(NamedTuple):
 
 _KNOWN = Verdict(Action.FORWARD, Reason.KNOWN_CONNECTION)
 _NEW = Verdict(Action.FORWARD, Reason.NEW_CONNECTION)
+_RESCHEDULED = Verdict(Action.FORWARD, Reason.RESCHEDULED)
 _PORT_REUSE = Verdict(Action.FORWARD, Reason.PORT_REUSE)
 _RST_OUT_OF_WINDOW = Verdict(Action.FORWARD, Reason.RST_OUT_OF_WINDOW)
 _NOT_FOR_THE_SWITCH = Verdict(Action.PASS, Reason.NOT_FOR_THE_SWITCH)
@@ -85,7 +86,7 @@ class Switch:
         self.settings = settings or Settings()
         self.virtual_servers: dict[str, VirtualServer] = {}
         self.connections = ConnectionTable(self.settings.max_connections)
-        self.observer: Callable[[PacketEvent], None] | None = None
+        self.observer: Callable[[Event], None] | None = None
         self._timers = TimerWheel(self.settings.timeouts)
         self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
         self._vips: dict[bytes, int] = {}
@@ -116,6 +117,30 @@ class Switch:
         self._vips[address] -= 1
         if not self._vips[address]:
             del self._vips[address]
+
+    # -- real servers ----------------------------------------------------------------------
+
+    def set_health(self, real_server: RealServer, healthy: bool, cause: str, now: float) -> None:
+        """Take what a health check found.  From now on no new connection goes to a failed one."""
+        real_server.healthy = healthy
+        self._server_changed(real_server, cause, now)
+
+    def set_admin_state(self, real_server: RealServer, state: AdminState, now: float) -> None:
+        """Do what the operator wants of a real server."""
+        real_server.admin_state = state
+        self._server_changed(real_server, f"set to {state.value}", now)
+
+    def set_weight(self, real_server: RealServer, weight: int, now: float) -> None:
+        """Give it another share of new connections; 0 drains it."""
+        real_server.weight = weight
+        self._server_changed(real_server, f"weight set to {weight}", now)
+
+    def _server_changed(self, real_server: RealServer, cause: str, now: float) -> None:
+        virtual_server = real_server.virtual_server
+        assert virtual_server is not None
+        virtual_server.refresh()
+        if self.observer is not None:
+            self.observer(ServerEvent(now, virtual_server, real_server, cause))
 
     # -- counters --------------------------------------------------------------------------
 
@@ -198,6 +223,10 @@ class Switch:
     def _known(self, packet: Packet, connection: Connection, now: float) -> Outcome:
         to_server = packet.key == connection.original_key
         direction = Direction.ORIGINAL if to_server else Direction.REPLY
+        if to_server and connection.real_server.severed:
+            severed = self._severed(packet, connection, now)
+            if severed is not None:
+                return severed
         verdict = _KNOWN
         if connection.protocol == TCP:
             segment = TCPHeader(packet.buffer, packet.l4)
@@ -220,7 +249,7 @@ class Switch:
         """Bring the connection to the state that follows from this segment."""
         event = event_of(flags)
         if (
-            event is Event.ACK
+            event is Segment.ACK
             and direction is Direction.ORIGINAL
             and connection.acked_by_server == NOTHING_ACKED
         ):
@@ -255,6 +284,30 @@ class Switch:
             connection.tally_to_client += length
             connection.real_server.tally_to_client += length
             rewrite(packet, connection.to_client)
+
+    def _severed(self, packet: Packet, connection: Connection, now: float) -> Outcome | None:
+        """Handle a client's packet for a real server that is out of service, by `on_down`.
+
+        UDP has no way to say no in mid-conversation: the datagram simply goes to another server.
+        None for a RST, which needs no answer and closes as ever.
+        """
+        virtual_server = connection.real_server.virtual_server
+        assert virtual_server is not None
+        if connection.protocol == TCP:
+            opens = _opens(packet.buffer[packet.l4 + 13])
+            fresh = connection.state in REUSABLE or (
+                connection.state is State.SYN_RECV and virtual_server.on_down == "reschedule"
+            )
+            if not (opens and fresh):
+                if answers.reset(packet) is None:
+                    return None
+                self._forget(connection)
+                return self._reject(packet, Reason.REAL_SERVER_DOWN, virtual_server)
+        self._forget(connection)
+        outcome = self._unknown(packet, now)
+        if outcome.verdict is _NEW:
+            return outcome._replace(verdict=_RESCHEDULED)
+        return outcome
 
     def _port_reuse(self, packet: Packet, old: Connection, now: float) -> Outcome:
         """Let a SYN on the ports of a closed connection open a new one: that very SYN."""

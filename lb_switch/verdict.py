@@ -33,6 +33,8 @@ class Reason(enum.Enum):
     """A packet of a connection in the table, in either direction."""
     PORT_REUSE = "port_reuse"
     """A SYN on an entry in TIME_WAIT or CLOSE: scheduled anew."""
+    RESCHEDULED = "rescheduled"
+    """Its real server is out of service: a SYN, or a datagram, went to another one."""
     RST_OUT_OF_WINDOW = "rst_out_of_window"
     """A RST too far from what the other side acknowledged: forwarded, but it changes no state."""
 
@@ -45,6 +47,8 @@ class Reason(enum.Enum):
     """Neither a SYN nor part of a known connection: RST (or dropped, by option)."""
     NO_REAL_SERVER = "no_real_server"
     """Every real server of the group is down or drained: RST or port unreachable."""
+    REAL_SERVER_DOWN = "real_server_down"
+    """The connection's real server went out of service: RST to the client."""
 
     # pass
     NOT_FOR_THE_SWITCH = "not_for_the_switch"

@@ -49,7 +49,7 @@ class Direction(enum.IntEnum):
     """From the real server to the client."""
 
 
-class Event(enum.IntEnum):
+class Segment(enum.IntEnum):
     """What a segment means to the table."""
 
     SYN = 0
@@ -67,16 +67,16 @@ _LA = State.LAST_ACK
 _TW = State.TIME_WAIT
 _CL = State.CLOSE
 
-TABLE: dict[tuple[Direction, Event], tuple[State, ...]] = {
+TABLE: dict[tuple[Direction, Segment], tuple[State, ...]] = {
     # in state:                            SR   ES   FW   CW   LA   TW   CL
-    (Direction.ORIGINAL, Event.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
-    (Direction.ORIGINAL, Event.ACK): (_ES, _ES, _FW, _CW, _CL, _TW, _CL),
-    (Direction.ORIGINAL, Event.FIN): (_CW, _CW, _TW, _CW, _LA, _TW, _CL),
-    (Direction.ORIGINAL, Event.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
-    (Direction.REPLY, Event.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
-    (Direction.REPLY, Event.ACK): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
-    (Direction.REPLY, Event.FIN): (_FW, _FW, _FW, _LA, _LA, _TW, _CL),
-    (Direction.REPLY, Event.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
+    (Direction.ORIGINAL, Segment.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
+    (Direction.ORIGINAL, Segment.ACK): (_ES, _ES, _FW, _CW, _CL, _TW, _CL),
+    (Direction.ORIGINAL, Segment.FIN): (_CW, _CW, _TW, _CW, _LA, _TW, _CL),
+    (Direction.ORIGINAL, Segment.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
+    (Direction.REPLY, Segment.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
+    (Direction.REPLY, Segment.ACK): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
+    (Direction.REPLY, Segment.FIN): (_FW, _FW, _FW, _LA, _LA, _TW, _CL),
+    (Direction.REPLY, Segment.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
 }
 
 ACTIVE = frozenset({State.SYN_RECV, State.ESTABLISHED, State.UDP})
@@ -90,7 +90,7 @@ STEADY = frozenset(
     state
     for state in State
     if state is State.UDP
-    or all(TABLE[direction, Event.ACK][state] is state for direction in Direction)
+    or all(TABLE[direction, Segment.ACK][state] is state for direction in Direction)
 )
 """States that no plain ACK leaves: packets of such a connection may take the short road."""
 
@@ -107,17 +107,17 @@ DEFAULT_TIMEOUTS: dict[State, float] = {
 """Seconds without a packet until an entry in this state is removed (the defaults of IPVS)."""
 
 
-def event_of(flags: int) -> Event:
+def event_of(flags: int) -> Segment:
     """Classify a segment by its flags.  RST outweighs SYN, and SYN outweighs FIN."""
     if flags & tcp.RST:
-        return Event.RST
+        return Segment.RST
     if flags & tcp.SYN:
-        return Event.SYN
+        return Segment.SYN
     if flags & tcp.FIN:
-        return Event.FIN
-    return Event.ACK
+        return Segment.FIN
+    return Segment.ACK
 
 
-def next_state(state: State, direction: Direction, event: Event) -> State:
+def next_state(state: State, direction: Direction, event: Segment) -> State:
     """Look up the table."""
     return TABLE[direction, event][state]

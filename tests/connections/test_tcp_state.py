@@ -12,7 +12,7 @@ from lb_switch.connections.tcp_state import (
     STEADY,
     TABLE,
     Direction,
-    Event,
+    Segment,
     State,
     event_of,
     next_state,
@@ -22,7 +22,7 @@ TCP_STATES = [state for state in State if state is not State.UDP]
 
 
 def test_the_table_is_complete() -> None:
-    assert set(TABLE) == set(itertools.product(Direction, Event))
+    assert set(TABLE) == set(itertools.product(Direction, Segment))
     assert all(len(row) == len(TCP_STATES) for row in TABLE.values())
     assert set(DEFAULT_TIMEOUTS) == set(State)
 
@@ -30,13 +30,13 @@ def test_the_table_is_complete() -> None:
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("state", TCP_STATES)
 def test_a_rst_closes_every_state(state: State, direction: Direction) -> None:
-    assert next_state(state, direction, Event.RST) is State.CLOSE
+    assert next_state(state, direction, Segment.RST) is State.CLOSE
 
 
 @pytest.mark.parametrize("direction", list(Direction))
 @pytest.mark.parametrize("state", TCP_STATES)
 def test_a_syn_changes_no_state(state: State, direction: Direction) -> None:
-    assert next_state(state, direction, Event.SYN) is state
+    assert next_state(state, direction, Segment.SYN) is state
 
 
 @pytest.mark.parametrize("state", TCP_STATES)
@@ -58,7 +58,7 @@ def test_active_ends_with_the_first_fin_or_rst() -> None:
     for (_, event), row in TABLE.items():
         for old, new in zip(TCP_STATES, row, strict=True):
             if old in ACTIVE and new not in ACTIVE:
-                assert event in {Event.FIN, Event.RST}
+                assert event in {Segment.FIN, Segment.RST}
 
 
 def test_steady_states() -> None:
@@ -80,18 +80,18 @@ def test_steady_states() -> None:
 @pytest.mark.parametrize(
     ("flags", "event"),
     [
-        (0x02, Event.SYN),
-        (0x12, Event.SYN),
-        (0x10, Event.ACK),
-        (0x18, Event.ACK),
-        (0x00, Event.ACK),
-        (0x11, Event.FIN),
-        (0x01, Event.FIN),
-        (0x04, Event.RST),
-        (0x14, Event.RST),
-        (0x06, Event.RST),
-        (0x03, Event.SYN),
+        (0x02, Segment.SYN),
+        (0x12, Segment.SYN),
+        (0x10, Segment.ACK),
+        (0x18, Segment.ACK),
+        (0x00, Segment.ACK),
+        (0x11, Segment.FIN),
+        (0x01, Segment.FIN),
+        (0x04, Segment.RST),
+        (0x14, Segment.RST),
+        (0x06, Segment.RST),
+        (0x03, Segment.SYN),
     ],
 )
-def test_flags(flags: int, event: Event) -> None:
+def test_flags(flags: int, event: Segment) -> None:
     assert event_of(flags) is event

@@ -9,7 +9,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from lb_switch.connections.connection import Connection
-from lb_switch.events import PacketEvent
+from lb_switch.events import Event
 from lb_switch.servers import TCP as TCP_NUMBER
 from lb_switch.servers import UDP as UDP_NUMBER
 from lb_switch.switch import Switch
@@ -18,7 +18,7 @@ from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, make
 from tests.support.packets import tcp, udp
 
 
-def ignore(event: PacketEvent) -> None:
+def ignore(event: Event) -> None:
     """Listen, so that every packet takes the readable road."""
 
 

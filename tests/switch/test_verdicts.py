@@ -8,7 +8,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
-from lb_switch.events import PacketEvent
+from lb_switch.events import Event, PacketEvent
 from lb_switch.invariants import check_invariants
 from lb_switch.servers import AdminState
 from lb_switch.switch import Settings
@@ -172,6 +172,11 @@ def test_a_table_full_of_established_connections_takes_no_more() -> None:
 def test_every_packet_is_counted_once_and_told_once() -> None:
     switch = make_switch()
     events: list[PacketEvent] = []
+
+    def observe(event: Event) -> None:
+        assert isinstance(event, PacketEvent)
+        events.append(event)
+
     packets = [
         tcp(CLIENT, VIP, "S"),
         tcp(CLIENT, VIP, "S"),
@@ -182,7 +187,7 @@ def test_every_packet_is_counted_once_and_told_once() -> None:
     for data in packets:
         send(switch, data)
     assert sum(switch.counters.values()) == len(packets)
-    switch.observer = events.append
+    switch.observer = observe
     for data in packets:
         send(switch, data, now=3.5)
     assert sum(switch.counters.values()) == 2 * len(packets)
