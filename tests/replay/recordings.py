@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1Q, Ether
 from scapy.packet import Packet
 
-from lb_switch.capture.record import NANOSECONDS, Interface, Record
+from lb_switch.capture.record import Interface, Record
 
 CLIENT_MAC, SWITCH_MAC = "02:00:00:00:01:11", "02:00:00:00:01:01"
 
@@ -31,7 +31,7 @@ def record(
     """Return a frame as a record."""
     data = bytes(frame)
     length = len(data) if wire_length is None else wire_length
-    return Record(round(time * NANOSECONDS), Interface(number, link_type), data, length)
+    return Record(round(time * 1_000_000) * 1_000, Interface(number, link_type), data, length)
 
 
 def framed(kind: str, packet: bytes, time: float = 0.0) -> Record:
