@@ -1,0 +1,377 @@
+"""Which changes the host needs so that packets reach the switch.  Pure: values in, steps out.
+
+The order matters twice: nothing may reach the switch before everything behind it stands (so proxy
+neighbours come last), and undoing runs backwards.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
+from lb_switch.capture.host.view import PROTOCOL, HostView, Interface, IPNetwork
+from lb_switch.capture.interface import CaptureError
+from lb_switch.capture.services import Service
+from lb_switch.servers import PROTOCOL_NAMES, Endpoint, IPAddress
+
+CHAIN_IN = "LB-SWITCH-PRE"
+CHAIN_OUT = "LB-SWITCH-POST"
+
+RULE_PRIORITY = 50
+"""First of four consecutive priorities of policy rules: before any the host may have for the real
+servers, after table local."""
+
+MAX_EXACT_RULES = 16
+"""More real servers than this behind one interface are matched by their subnets: every policy rule
+costs each forwarded packet some 40 ns."""
+
+DEVICE_MTU = 65535
+"""The MTU that matters is the routes'; the device's own must never be the smallest."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What IPv4 and IPv6 call the same things."""
+
+    version: int
+    iptables: str
+    icmp: int
+    """Protocol number: `ip rule` knows names only where /etc/protocols is installed."""
+    icmp_errors: tuple[str, ...]
+    """Rule conditions that match ICMP errors."""
+    later_fragments: str
+    """Rule condition that matches fragments without ports (in IPv6: all fragments)."""
+    forwarding: str
+
+
+FAMILIES = (
+    Family(
+        4,
+        "iptables",
+        1,
+        tuple(f"-p icmp -m icmp --icmp-type {kind}" for kind in (3, 11, 12)),
+        "-f",
+        "net/ipv4/ip_forward",
+    ),
+    Family(
+        6,
+        "ip6tables",
+        58,
+        tuple(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in (1, 2, 3, 4)),
+        "-m frag --fragid 0:4294967295",
+        "net/ipv6/conf/all/forwarding",
+    ),
+)
+
+
+def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tuple[Step, ...]:
+    """Return the steps for capture by NFQUEUE number `queue`.  Raises CaptureError."""
+    check(services, host)
+    steps: list[Step] = []
+    for family in _families(services):
+        vips, reals = _vips(services, family), _real_servers(services, family)
+        steps += _forwarding(family, host)
+        to_queue = f"-j NFQUEUE --queue-num {queue}"
+        replies = sorted(
+            {
+                (PROTOCOL_NAMES[service.protocol], real.ip, real.port)
+                for service in services
+                for real in service.real_servers
+                if real.ip.version == family.version
+            }
+        )
+        conditions = [
+            *(f"-s {ip} -p {name} -m {name} --sport {port}" for name, ip, port in replies),
+            *(f"-s {ip} {family.later_fragments}" for ip in reals),
+            *family.icmp_errors,
+        ]
+        steps += [
+            Chain(
+                family.iptables,
+                "mangle",
+                "POSTROUTING",
+                CHAIN_OUT,
+                # Without the switch the servers' other traffic must live on.
+                tuple(f"{condition} {to_queue} --queue-bypass" for condition in conditions),
+            ),
+            Chain(
+                family.iptables,
+                "raw",
+                "PREROUTING",
+                CHAIN_IN,
+                # No bypass: an unqueued packet to a VIP would circle on lo.
+                tuple(f"-d {vip} {to_queue}" for vip in vips),
+            ),
+        ]
+        if family.version == 4:
+            steps += [
+                _route(host, vip, "lo")
+                for vip in vips
+                if host.connected(vip) and not host.is_local(vip)
+            ]
+        steps += _proxy_neighbours(family, host, vips)
+    return tuple(steps)
+
+
+def plan_tun(
+    services: Sequence[Service], host: HostView, device: str, address: str, table: int
+) -> tuple[Step, ...]:
+    """Return the steps for capture by the TUN device `device`, which exists already.
+
+    `address`: an IPv4 address for the device (see `free_address`); `table`: the number of an unused
+    routing table (see `free_table`).  Raises CaptureError.
+    """
+    check(services, host)
+    for service in services:
+        if host.is_local(service.vip.ip):
+            raise CaptureError(
+                f"{service.vip.ip} is an address of this machine: remove it"
+                f' (ip addr del), or use capture = "nfqueue"'
+            )
+    steps: list[Step] = []
+    families = _families(services)
+    for family in families:
+        steps += _forwarding(family, host)
+    steps += _device(host, device, address, has_ipv6=any(f.version == 6 for f in families))
+    for family in families:
+        steps += _tun_routing(family, services, host, device, table)
+        steps += _proxy_neighbours(family, host, _vips(services, family))
+    return tuple(steps)
+
+
+def _device(host: HostView, device: str, address: str, *, has_ipv6: bool) -> list[Step]:
+    """Address first, then routes; nothing here is recorded, as the device vanishes at the end.
+
+    Reverse path filtering must be loose: packets come back out of the device with the clients'
+    addresses, and ICMP of any interface is looked up by the rules below.  It is the maximum of
+    `all` and the interface's own, and an interface without an address has no loose mode.
+    """
+    ipv4, ipv6 = f"net/ipv4/conf/{device}", f"net/ipv6/conf/{device}"
+    return [
+        *(
+            Sysctl(f"net/ipv4/conf/{interface.name}/rp_filter", "2")
+            for interface in _traffic_interfaces(host)
+            if any(a.version == 4 for a in interface.addresses)
+        ),
+        Sysctl(f"{ipv4}/rp_filter", "2", recorded=False),
+        # The host's own ICMP errors pass through the device and back in.
+        Sysctl(f"{ipv4}/accept_local", "1", recorded=False),
+        Sysctl(f"{ipv6}/addr_gen_mode", "1", recorded=False, optional=True),
+        # Unless it is needed: the kernel would fill the capture with multicast of its own.
+        Sysctl(f"{ipv6}/disable_ipv6", "0" if has_ipv6 else "1", recorded=False, optional=True),
+        Change(
+            ("ip", "addr", "replace", f"{address}/32", "dev", device, "scope", "link"),
+            slot="device address",
+        ),
+        Change(
+            ("ip", "link", "set", device, "mtu", str(DEVICE_MTU), "txqueuelen", "2000", "up"),
+            slot="device up",
+        ),
+    ]
+
+
+def _tun_routing(
+    family: Family, services: Sequence[Service], host: HostView, device: str, table: int
+) -> list[Step]:
+    """Routes of the VIPs to the device; policy rules that bring replies and errors to it.
+
+    Every rule has an `iif`: a passed packet comes in by the device, and would match again and
+    circle for ever.
+    """
+    vips = _vips(services, family)
+    server_side: dict[str, set[IPAddress]] = {}
+    server_nets: set[IPNetwork] = set()
+    for ip in _real_servers(services, family):
+        prefix, devices = _way_to(host, ip)
+        server_nets.add(prefix)
+        for name in devices:
+            server_side.setdefault(name, set()).add(ip)
+    client_side = [i for i in _traffic_interfaces(host) if i.name not in server_side]
+    client_mtu = (
+        min((i.mtu for i in client_side), default=0)
+        or _mtu_towards(host, _real_servers(services, family))
+        or DEVICE_MTU
+    )
+    source = _source(family, client_side or _traffic_interfaces(host))
+    default = ("default", "dev", device, "table", str(table))
+    metrics = (*source, "mtu", str(client_mtu), "proto", PROTOCOL)
+    steps: list[Step] = [
+        Change(
+            _ip(family, "route", "replace", *default, *metrics),
+            _ip(family, "route", "del", *default),
+            slot=f"default route of IPv{family.version}",
+        )
+    ]
+    lookup = ("lookup", str(table))
+    # What the host itself says about a packet that it could not deliver to a real server.  Before
+    # it, what it says to a real server (fragmentation needed, its own echo requests).
+    for net in sorted(server_nets, key=str):
+        steps.append(_rule(family, 0, ("iif", "lo", "to", str(net), "lookup", "main")))
+    steps.append(_rule(family, 1, ("iif", "lo", "ipproto", str(family.icmp), *lookup)))
+    for name, ips in sorted(server_side.items()):
+        for net in _cover(host, ips):
+            steps.append(_rule(family, 2, ("from", str(net), "iif", name, *lookup)))
+        # Errors of the routers behind this interface.
+        steps.append(_rule(family, 3, ("iif", name, "ipproto", str(family.icmp), *lookup)))
+    for vip in vips:
+        behind = [r.ip for s in services if s.vip.ip == vip for r in s.real_servers]
+        source = _source(family, [i for i in host.interfaces if i.name in host.connected(vip)])
+        steps.append(_route(host, vip, device, source, _mtu_towards(host, behind) or client_mtu))
+    return steps
+
+
+def _rule(family: Family, offset: int, condition: tuple[str, ...]) -> Change:
+    rule = (*condition, "priority", str(RULE_PRIORITY + offset), "protocol", PROTOCOL)
+    return Change(_ip(family, "rule", "add", *rule), _ip(family, "rule", "del", *rule))
+
+
+def _route(
+    host: HostView, vip: IPAddress, device: str, source: tuple[str, ...] = (), mtu: int = 0
+) -> Change:
+    family = _family(vip)
+    if any(route.prefix == ipaddress.ip_network(vip) for route in host.routes):
+        raise CaptureError(f"there is a route to {vip} already: remove it (ip route del {vip})")
+    size = ("mtu", str(mtu)) if mtu else ()
+    route = (str(ipaddress.ip_network(vip)), "dev", device)
+    return Change(
+        # `replace`, as the mtu may change while the switch runs; the check above guards others'.
+        _ip(family, "route", "replace", *route, *source, *size, "proto", PROTOCOL),
+        _ip(family, "route", "del", *route, "proto", PROTOCOL),
+        slot=f"route {vip}",
+    )
+
+
+def _forwarding(family: Family, host: HostView) -> list[Step]:
+    """The switch is a router.  Writing the global parameter overwrites others."""
+    names = [interface.name for interface in host.interfaces]
+    base = f"net/ipv{family.version}/conf"
+    overwrites = [f"{base}/{name}/forwarding" for name in ("default", *names)]
+    if family.version == 4:
+        overwrites.append(f"{base}/all/accept_redirects")
+    return [Sysctl(family.forwarding, "1", tuple(overwrites))]
+
+
+def _proxy_neighbours(family: Family, host: HostView, vips: Iterable[IPAddress]) -> list[Step]:
+    """Answer ARP or neighbour solicitations for VIPs that lie in a connected subnet."""
+    steps: list[Step] = []
+    wanted = [(vip, name) for vip in vips for name in host.connected(vip) if not host.is_local(vip)]
+    for name in dict.fromkeys(name for _, name in wanted):
+        # Else each first answer waits for up to 0.8 s.
+        steps.append(Sysctl(f"net/ipv{family.version}/neigh/{name}/proxy_delay", "0"))
+    if wanted and family.version == 6:
+        names = dict.fromkeys(("all", *(name for _, name in wanted)))
+        steps += [Sysctl(f"net/ipv6/conf/{name}/proxy_ndp", "1") for name in names]
+    for vip, name in wanted:
+        if (vip, name) not in host.proxies:
+            entry = ("proxy", str(vip), "dev", name)
+            steps.append(
+                Change(
+                    ("ip", "neigh", "add", *entry, "protocol", PROTOCOL),
+                    ("ip", "neigh", "del", *entry),
+                )
+            )
+    return steps
+
+
+def check(services: Sequence[Service], host: HostView) -> None:
+    """Raise CaptureError where real servers loop back to the switch or cannot be reached."""
+    vips = {service.vip.ip for service in services}
+    for service in services:
+        for real_server in service.real_servers:
+            if real_server.ip in vips:
+                raise CaptureError(f"real server {real_server} is a VIP of this switch: a loop")
+            if host.is_local(real_server.ip):
+                raise CaptureError(
+                    f"real server {real_server} is this machine itself: its replies to clients"
+                    " would bypass the switch"
+                )
+            _way_to(host, real_server.ip)
+
+
+def free_table(host: HostView, first: int = 7450) -> int:
+    """Return the number of a routing table in which nobody has routes."""
+    return next(n for n in range(first, first + 10_000) if str(n) not in host.tables)
+
+
+def free_address(host: HostView) -> str:
+    """Return a link-local IPv4 address (RFC 3927) that this machine does not have."""
+    candidates = (ipaddress.IPv4Address("169.254.76.1") + n for n in range(200))
+    return str(next(ip for ip in candidates if not host.is_local(ip)))
+
+
+def _way_to(host: HostView, ip: IPAddress) -> tuple[IPNetwork, tuple[str, ...]]:
+    """Return the narrowest network the rules may name for this real server, and its devices."""
+    route = host.route_to(ip)
+    if route is None or not route.devices:
+        raise CaptureError(f"there is no route to real server {ip}: add one (ip route add)")
+    # Behind the default route everything lies, clients too.
+    prefix = route.prefix if route.prefix.prefixlen else ipaddress.ip_network(ip)
+    return prefix, route.devices
+
+
+def _cover(host: HostView, ips: Iterable[IPAddress]) -> list[IPNetwork]:
+    """Return few networks that contain the addresses: exact where that takes few."""
+    exact = _collapse([ipaddress.ip_network(ip) for ip in ips])
+    if len(exact) <= MAX_EXACT_RULES:
+        return exact
+    return _collapse([_way_to(host, ip)[0] for ip in ips])
+
+
+def _collapse(networks: list[IPNetwork]) -> list[IPNetwork]:
+    four = [n for n in networks if isinstance(n, ipaddress.IPv4Network)]
+    six = [n for n in networks if isinstance(n, ipaddress.IPv6Network)]
+    return [*ipaddress.collapse_addresses(four), *ipaddress.collapse_addresses(six)]
+
+
+def _mtu_towards(host: HostView, ips: Iterable[IPAddress]) -> int:
+    """Return the smallest MTU of the ways to these addresses; 0 if there are none."""
+    sizes: list[int] = []
+    for ip in ips:
+        route = host.route_to(ip)
+        if route is not None:
+            interfaces = [host.interface(name) for name in route.devices]
+            sizes += [interface.mtu for interface in interfaces if interface is not None]
+            sizes += [route.mtu] if route.mtu else []
+    return min(sizes, default=0)
+
+
+def _traffic_interfaces(host: HostView) -> list[Interface]:
+    """Return the interfaces that clients and real servers may be reached by."""
+    return [i for i in host.interfaces if i.name != "lo" and i.addresses]
+
+
+def _source(family: Family, interfaces: Iterable[Interface]) -> tuple[str, ...]:
+    """Return `src ADDRESS`: else the host would speak with the device's link-local address."""
+    for interface in interfaces:
+        for address in interface.addresses:
+            if address.version == family.version and not address.ip.is_link_local:
+                return ("src", str(address.ip))
+    return ()
+
+
+def _ip(family: Family, *arguments: str) -> tuple[str, ...]:
+    return ("ip", f"-{family.version}", *arguments)
+
+
+def _family(ip: IPAddress) -> Family:
+    return next(family for family in FAMILIES if family.version == ip.version)
+
+
+def _families(services: Sequence[Service]) -> list[Family]:
+    versions = {service.vip.ip.version for service in services}
+    return [family for family in FAMILIES if family.version in versions]
+
+
+def _vips(services: Sequence[Service], family: Family) -> list[IPAddress]:
+    return _distinct((service.vip for service in services), family)
+
+
+def _real_servers(services: Sequence[Service], family: Family) -> list[IPAddress]:
+    return _distinct((real for service in services for real in service.real_servers), family)
+
+
+def _distinct(endpoints: Iterable[Endpoint], family: Family) -> list[IPAddress]:
+    ips = {endpoint.ip for endpoint in endpoints if endpoint.ip.version == family.version}
+    return sorted(ips, key=int)

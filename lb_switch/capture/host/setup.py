@@ -1,0 +1,262 @@
+"""Applies the steps of a plan, journals how to undo them, and undoes them exactly.
+
+Before each change its undoing is written to a state file, so that whatever ends the process, the
+next start in the same network namespace can take back what was left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lb_switch.capture.host.nf_tables import delete_table
+from lb_switch.capture.host.run import run
+from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
+from lb_switch.capture.interface import CaptureError
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_DIRECTORY = Path("/run/lb-switch")
+_SYSCTLS = Path("/proc/sys")
+_LOCK = "\0lb-switch"
+_SO_NETNS_COOKIE = 71
+
+Undo = list[str]
+"""["run", program, …], ["sysctl", path, old value] or ["table", program, table]: how one change is
+taken back, as it stands in the state file.  A list of them is carried out in order."""
+
+
+@dataclass
+class _Done:
+    step: Step
+    undo: list[Undo]
+
+
+class HostSetup:
+    """The changes that one running switch has made in its network namespace."""
+
+    def __init__(self, directory: Path | str = DEFAULT_DIRECTORY) -> None:
+        inode = os.stat("/proc/self/ns/net").st_ino
+        self.state_file = Path(directory) / f"{inode}.state"
+        self._lock: socket.socket | None = None
+        self._done: dict[str, _Done] = {}
+
+    def acquire(self) -> None:
+        """Become the one switch of this namespace; take back what a killed one left behind.
+
+        The lock is an abstract unix socket: scoped to the network namespace, gone with the process.
+        Raises CaptureError if another switch holds it.
+        """
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            lock.bind(_LOCK)
+            lock.listen(8)
+        except OSError:
+            lock.close()
+            raise CaptureError(
+                f"another lb-switch runs in this network namespace{_owner()}: stop it first"
+            ) from None
+        self._lock = lock
+        try:
+            self.state_file.parent.mkdir(parents=True, exist_ok=True)
+            self._reclaim()
+        except OSError as error:
+            raise CaptureError(f"{self.state_file}: {error.strerror}") from None
+
+    def apply(self, plan: Sequence[Step]) -> None:
+        """Make the host fit the plan: apply what is new in it, then undo what is no longer in it.
+
+        Raises CaptureError when a step fails; the new steps before it are undone then.
+        """
+        wanted = {_key(step): step for step in plan}
+        new: list[str] = []
+        try:
+            for key, step in wanted.items():
+                before = self._done.get(key)
+                if before is None:
+                    new.append(key)
+                    self._apply(key, step)
+                elif before.step != step:
+                    _do(step, first=False)
+                    before.step = step
+        except BaseException:
+            self._undo(new, quiet=True)
+            raise
+        self._undo([key for key in self._done if key not in wanted])
+
+    def release(self) -> None:
+        """Undo everything, latest first, and let another switch start.  Idempotent."""
+        if self._lock is None:
+            return
+        self._undo(list(self._done))
+        self.state_file.unlink(missing_ok=True)
+        self._lock.close()
+        self._lock = None
+
+    def _apply(self, key: str, step: Step) -> None:
+        undo = _undo_of(step)
+        self._done[key] = _Done(step, undo)
+        if undo:
+            self._append(undo)
+        _do(step, first=True)
+
+    def _undo(self, keys: Sequence[str], quiet: bool = False) -> None:
+        for key in reversed(keys):
+            done = self._done.pop(key, None)
+            if done is not None:
+                _carry_out(done.undo, quiet)
+        if keys and self.state_file.exists():
+            self._rewrite()
+
+    def _append(self, undo: list[Undo]) -> None:
+        if not self.state_file.exists():
+            self._rewrite()
+            return
+        with self.state_file.open("a") as file:
+            file.write(json.dumps(undo) + "\n")
+
+    def _rewrite(self) -> None:
+        lines = [_identity(), *(done.undo for done in self._done.values() if done.undo)]
+        fresh = self.state_file.with_suffix(".new")
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+        fresh.rename(self.state_file)
+
+    def _reclaim(self) -> None:
+        """Undo what the state file lists.  We hold the lock, so its owner is dead."""
+        try:
+            lines = self.state_file.read_text().splitlines()
+        except FileNotFoundError:
+            return
+        records = [record for line in lines if (record := _parsed(line)) is not None]
+        # Inode numbers are used again: the file may be of a namespace that is no more.
+        if records and records[0] == _identity():
+            _log.warning("taking back what a killed lb-switch left in this network namespace")
+            for undo in reversed(records[1:]):
+                _carry_out(undo, quiet=True)
+        self.state_file.unlink()
+
+
+def _key(step: Step) -> str:
+    return step.slot or repr(step)
+
+
+def _do(step: Step, first: bool) -> None:
+    match step:
+        case Change():
+            run(step.do)
+        case Chain():
+            run(step.do, step.content(jump=first))
+        case Sysctl():
+            _write(step)
+
+
+def _write(step: Sysctl) -> None:
+    try:
+        (_SYSCTLS / step.path).write_text(step.value)
+    except OSError as error:
+        if not (step.optional and isinstance(error, FileNotFoundError)):
+            raise CaptureError(f"cannot set /proc/sys/{step.path}: {error.strerror}") from None
+
+
+def _undo_of(step: Step) -> list[Undo]:
+    """Return what takes the step back, given what the host looks like before it."""
+    match step:
+        case Change():
+            return [["run", *step.undo]] if step.undo else []
+        case Chain():
+            undo = [["run", *argv] for argv in step.undo]
+            if not _has_table(step.program, step.table):
+                undo.append(["table", step.program, step.table])
+            return undo
+        case Sysctl():
+            return _old_values(step) if step.recorded else []
+
+
+def _old_values(step: Sysctl) -> list[Undo]:
+    old = _read(step.path)
+    if old is None or old == step.value:
+        return []
+    values = [(path, _read(path)) for path in (step.path, *step.overwrites)]
+    return [["sysctl", path, value] for path, value in values if value is not None]
+
+
+def _read(path: str) -> str | None:
+    try:
+        return (_SYSCTLS / path).read_text().strip()
+    except OSError:
+        return None
+
+
+def _carry_out(undo: Iterable[Undo], quiet: bool) -> None:
+    """Carry on after a failure: the rest must be undone all the same.
+
+    `quiet`: failures are expected, as the change may never have been made or has vanished.
+    """
+    for kind, *arguments in undo:
+        try:
+            if kind == "run":
+                run(arguments)
+            elif kind == "sysctl":
+                path, value = arguments
+                if _read(path) not in (None, value):
+                    (_SYSCTLS / path).write_text(value)
+            elif kind == "table":
+                _delete_empty_table(*arguments)
+        except (CaptureError, OSError) as error:
+            if not quiet:
+                _log.warning("while undoing: %s", error)
+
+
+def _tables(program: str) -> str:
+    return run((f"{program}-save",))
+
+
+def _has_table(program: str, table: str) -> bool:
+    return f"*{table}\n" in _tables(program)
+
+
+def _delete_empty_table(program: str, table: str) -> None:
+    """Delete the table unless somebody has put a rule, a chain or a policy into it meanwhile."""
+    body = run((f"{program}-save", "-t", table)).splitlines()
+    content = [line for line in body if line.startswith(("-", ":"))]
+    if all(line.startswith(":") and line.split()[1] == "ACCEPT" for line in content):
+        delete_table(program, table)
+
+
+def _identity() -> dict[str, str]:
+    """Return what tells this network namespace from another that had its inode number before."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            raw = probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+            cookie = str(struct.unpack("=Q", raw)[0])
+        except OSError:  # Linux < 5.14
+            cookie = ""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return {"boot": boot, "namespace": cookie}
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:  # the process was killed while it wrote its last line
+        return None
+
+
+def _owner() -> str:
+    """Return " (pid N)" of the process that holds the lock, where it can be told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(_LOCK)
+            raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        except OSError:
+            return ""
+    return f" (pid {struct.unpack('=iII', raw)[0]})"

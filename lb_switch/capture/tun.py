@@ -1,0 +1,210 @@
+"""Capture by a TUN device that VIPs and real servers' replies are routed to.
+
+The device carries a virtio net header before each packet (IFF_VNET_HDR, linux/virtio_net.h): with
+it the kernel hands over segments of up to 64 KiB whole, their L4 checksum left partial, and takes
+them back so.  `host.plan` says which routes and rules bring the packets here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lb_switch.capture.faults import FaultLog
+from lb_switch.capture.host.plan import free_address, free_table, plan_tun
+from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
+from lb_switch.capture.host.view import read
+from lb_switch.capture.interface import CaptureError
+from lb_switch.capture.privilege import require_net_admin
+from lb_switch.capture.services import Services
+from lb_switch.verdict import Action
+
+if TYPE_CHECKING:
+    from lb_switch.servers import VirtualServer
+    from lb_switch.switch import Switch
+
+VNET_HEADER = 10
+"""Bytes of struct virtio_net_hdr before each packet."""
+NEEDS_CSUM = 1
+"""Its flag (byte 0): the L4 checksum field holds only the pseudo-header's sum."""
+MAX_PACKET = 65535
+
+_NODE = "/dev/net/tun"
+_TUNSETOFFLOAD = 0x400454D0
+_CSUM, _TSO4, _TSO6, _TSO_ECN, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
+_OFFLOADS = _CSUM | _TSO4 | _TSO6 | _TSO_ECN
+_NO_HEADER = bytes(VNET_HEADER)
+# Slack for a writer that errs: an out-of-bounds write must not exist even then.
+_BUFFER_SIZE = VNET_HEADER + MAX_PACKET + 512
+
+
+class TunCapture:
+    """Reads and writes packets at a TUN device, one read and one write each.
+
+    `virtual_servers` decide the routes and rules.  `state_directory` is where the undo journal
+    lies; `device` is the name of the interface.
+    """
+
+    name = "tun"
+
+    def __init__(
+        self,
+        virtual_servers: Iterable[VirtualServer],
+        *,
+        device: str = "lbtun",
+        state_directory: Path | str = DEFAULT_DIRECTORY,
+    ) -> None:
+        self.device = device
+        self.write_errors = 0
+        """Packets that the kernel refused to take back."""
+        self.circling = 0
+        """Packets to a VIP that were not written back unchanged: they would return at once."""
+        self._virtual_servers = tuple(virtual_servers)
+        self._services = Services()
+        self._host = HostSetup(state_directory)
+        self._tun: Any = None
+        self._fd = -1
+        self._address = ""
+        self._table = 0
+        self._vips: frozenset[bytes] = frozenset()
+        self._buffer = bytearray(_BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._faults = FaultLog()
+
+    def open(self) -> None:
+        """Create the device, then route the VIPs and the replies to it.  Raises CaptureError."""
+        require_net_admin(self.name)
+        try:
+            self._host.acquire()
+            self._open_device()
+            host = read().without(self.device)
+            self._address, self._table = free_address(host), free_table(host)
+            self.update(self._virtual_servers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_device(self) -> None:
+        import pytun
+
+        if not Path(_NODE).exists():
+            raise CaptureError(
+                f"{_NODE} is missing: modprobe tun; mkdir -p /dev/net && mknod {_NODE} c 10 200"
+            )
+        if any(name == self.device for _, name in socket.if_nameindex()):
+            raise CaptureError(
+                f"interface {self.device} exists already: remove it (ip link del {self.device})"
+            )
+        flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR
+        try:
+            self._tun = pytun.TunTapDevice(name=self.device, flags=flags)
+        except (pytun.Error, OSError) as error:
+            why = str(error.args[-1] if error.args else error)
+            raise CaptureError(f"cannot create the TUN device {self.device}: {why}") from None
+        self._fd = self._tun.fileno()
+        os.set_blocking(self._fd, False)
+        os.set_inheritable(self._fd, False)
+        for offloads in (_OFFLOADS | _USO4 | _USO6, _OFFLOADS):
+            try:
+                fcntl.ioctl(self._fd, _TUNSETOFFLOAD, offloads)
+                return
+            except OSError:  # USO: Linux 6.2 and later
+                continue
+        raise CaptureError("the kernel's TUN driver has no offloads (TUNSETOFFLOAD)")
+
+    def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
+        """Make routes, rules and proxy neighbours fit.  Raises CaptureError."""
+        services = self._services.of(virtual_servers)
+        host = read().without(self.device)
+        self._host.apply(plan_tun(services, host, self.device, self._address, self._table))
+        self._vips = frozenset(service.vip.ip.packed for service in services)
+
+    def fileno(self) -> int:
+        """Return the device's file descriptor."""
+        return self._fd
+
+    def handle_batch(self, switch: Switch, now: float, limit: int) -> int:
+        """Read at most `limit` packets and carry out their verdicts; returns how many."""
+        fd, buffer, view = self._fd, self._buffer, self._view
+        vectors = (buffer,)
+        handle, readv, write = switch.handle_packet, os.readv, os.write
+        forward, passed = Action.FORWARD, Action.PASS
+        for count in range(limit):
+            try:
+                size = readv(fd, vectors)
+            except BlockingIOError:
+                return count
+            except OSError as error:
+                raise CaptureError(f"{self.device} is gone: {error.strerror}") from None
+            try:
+                action, _, packets = handle(
+                    buffer, VNET_HEADER, size - VNET_HEADER, now, buffer[0] & NEEDS_CSUM == 1
+                )
+            except Exception:
+                action, _, packets = self._faults.note(switch)
+            if action is forward:
+                give_hop_back(buffer)
+            elif action is not passed:
+                size = 0
+            elif self._returns(size):
+                self.circling += 1
+                size = 0
+            if size:
+                try:
+                    write(fd, view[:size])
+                except OSError:
+                    self.write_errors += 1
+            if packets:
+                self.send(packets)
+        return limit
+
+    def _returns(self, size: int) -> bool:
+        """Whether the packet in the buffer is to a VIP: routed to the device, for ever."""
+        if self._buffer[VNET_HEADER] >> 4 == 4:
+            destination = self._buffer[VNET_HEADER + 16 : min(VNET_HEADER + 20, size)]
+        else:
+            destination = self._buffer[VNET_HEADER + 24 : min(VNET_HEADER + 40, size)]
+        return bytes(destination) in self._vips
+
+    def send(self, packets: Iterable[bytes]) -> None:
+        """Write self-made packets, with a virtio header that says: nothing left to do."""
+        for packet in packets:
+            try:
+                os.writev(self._fd, (_NO_HEADER, packet))
+            except OSError:
+                self.write_errors += 1
+
+    def close(self) -> None:
+        """Undo routes and rules, then remove the device."""
+        self._host.release()
+        if self._tun is not None:
+            self._tun.close()
+            self._tun, self._fd = None, -1
+
+
+def give_hop_back(buffer: bytearray) -> None:
+    """Raise the TTL (hop limit) of the packet behind the virtio header by one.
+
+    The host's forwarding takes one before the device and one behind it, but the switch is one hop.
+    The IPv4 checksum follows by RFC 1624, equation 3: TTL is the upper byte of its 16-bit word, so
+    the sum falls by 0x0100, in one's complement.
+    """
+    if buffer[VNET_HEADER] < 0x50:
+        ttl = buffer[VNET_HEADER + 8]
+        if ttl == 255:
+            return
+        buffer[VNET_HEADER + 8] = ttl + 1
+        high = buffer[VNET_HEADER + 10]
+        if high:
+            buffer[VNET_HEADER + 10] = high - 1
+        elif buffer[VNET_HEADER + 11]:
+            buffer[VNET_HEADER + 10] = 0xFF
+            buffer[VNET_HEADER + 11] -= 1
+        else:
+            buffer[VNET_HEADER + 10], buffer[VNET_HEADER + 11] = 0xFE, 0xFF
+    elif buffer[VNET_HEADER + 7] < 255:
+        buffer[VNET_HEADER + 7] += 1

@@ -1,0 +1,94 @@
+"""Run a switch in this network namespace, as the integration tests' subprocess.
+
+    python -m tests.capture.run_switch tun|nfqueue STATE_DIRECTORY CONFIG.json
+
+CONFIG.json: a list of [VIP:PORT, protocol number, [RIP:PORT, …]].  SIGHUP reads it again and
+changes the host's rules with it.  Prints `ready`, then `updated` per SIGHUP, then the counters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from lb_switch.capture.interface import CaptureError, LiveCapture
+from lb_switch.capture.nfqueue import NfqueueCapture
+from lb_switch.capture.tun import TunCapture
+from lb_switch.runtime import Loop
+from lb_switch.scheduling.rr import RoundRobin
+from lb_switch.servers import Endpoint, RealServer, VirtualServer
+from lb_switch.switch import Switch
+
+
+def read_config(path: Path) -> list[VirtualServer]:
+    return [
+        VirtualServer(
+            f"{vip}/{protocol}",
+            Endpoint.parse(vip),
+            protocol,
+            RoundRobin(),
+            [RealServer(Endpoint.parse(real)) for real in reals],
+        )
+        for vip, protocol, reals in json.loads(path.read_text())
+    ]
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> int:
+    name, state_directory, config = sys.argv[1:]
+    virtual_servers = read_config(Path(config))
+    switch = Switch()
+    for virtual_server in virtual_servers:
+        switch.add_virtual_server(virtual_server)
+    capture: LiveCapture
+    if name == "tun":
+        capture = TunCapture(virtual_servers, state_directory=state_directory)
+    else:
+        queue = int(os.environ.get("QUEUE", "100"))
+        capture = NfqueueCapture(virtual_servers, state_directory=state_directory, queue=queue)
+
+    def reload(_now: float) -> None:
+        for virtual_server in tuple(switch.virtual_servers.values()):
+            switch.remove_virtual_server(virtual_server)
+        for virtual_server in read_config(Path(config)):
+            switch.add_virtual_server(virtual_server)
+        try:
+            capture.update(switch.virtual_servers.values())
+        except CaptureError as error:
+            say(f"refused: {error}")
+        else:
+            say("updated")
+
+    if os.environ.get("FAULTY"):
+        break_on_echo(switch)
+    loop = Loop(switch, capture, on_ready=lambda: say("ready"), on_hangup=reload)
+    try:
+        loop.run()
+    except CaptureError as error:
+        print(error, file=sys.stderr)
+        return 1
+    say(json.dumps({reason.value: n for reason, n in switch.counters.items() if n}))
+    return 0
+
+
+def break_on_echo(switch: Switch) -> None:
+    """Let the engine raise on every ICMP packet, as a bug of its would."""
+    handle = switch.handle_packet
+
+    def raising(
+        buffer: bytearray, start: int, length: int, now: float, partial: bool = False
+    ) -> object:
+        if buffer[start] >> 4 == 4 and buffer[start + 9] == 1:
+            raise RuntimeError("a bug")
+        return handle(buffer, start, length, now, partial)
+
+    switch.handle_packet = raising  # type: ignore[method-assign,assignment]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
