@@ -3,4 +3,4 @@
 from lb_switch.cli.main import main
 
 if __name__ == "__main__":
-    main(prog_name="lb-switch")
+    main()

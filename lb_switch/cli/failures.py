@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+
+
+def debugging() -> bool:
+    """Whether LB_SWITCH_DEBUG asks for tracebacks and every log line."""
+    return os.environ.get("LB_SWITCH_DEBUG", "0") not in {"", "0"}
 
 
 class CommandError(Exception):

@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.failures import CommandError, debugging
+
+NAME = "lb-switch"
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
@@ -46,39 +48,46 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def invoke(self, context: click.Context) -> Any:
+        """Call the command.  A reader that had enough (`| head`) is no failure."""
+        try:
+            result = super().invoke(context)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Nothing may be left for the interpreter to flush at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            context.exit(DONE)
+        return result
+
     def main(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, prog_name: str = "lb-switch", **extra: Any
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run, and exit with 0 (done), 1 (failed) or 2 (bad usage or configuration).
 
         Every error is one clear line on stderr; LB_SWITCH_DEBUG=1 adds the traceback.
         """
+        del prog_name  # it is lb-switch, also when it is called by another path
         extra.pop("standalone_mode", None)
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader (`| head`) had enough.  Nothing may be left for the interpreter to flush.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = DONE
+            code = super().main(args, NAME, standalone_mode=False, **extra)
         except CommandError as error:
             code = _say(error.lines, error.exit_code)
         except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else prog_name
-            code = _say([f"{prog_name}: {error.format_message()} ({path} --help)"], BAD_USAGE)
+            path = error.ctx.command_path if error.ctx else NAME
+            code = _say([f"{NAME}: {error.format_message()} ({path} -h)"], BAD_USAGE)
         except click.ClickException as error:
-            code = _say([f"{prog_name}: {error.format_message()}"], FAILED)
+            code = _say([f"{NAME}: {error.format_message()}"], FAILED)
         except (click.Abort, KeyboardInterrupt):
-            code = _say([f"{prog_name}: interrupted"], FAILED)
+            code = _say([f"{NAME}: interrupted"], FAILED)
         except Exception as error:
-            hint = "LB_SWITCH_DEBUG=1 shows where"
             text = " ".join(f"{type(error).__name__}: {error}".split())
-            code = _say([f"{prog_name}: internal error: {text} ({hint})"], FAILED)
+            hint = "LB_SWITCH_DEBUG=1 shows where"
+            code = _say([f"{NAME}: internal error: {text} ({hint})"], FAILED)
         sys.exit(code if isinstance(code, int) else DONE)
 
 
 def _say(lines: Sequence[str], code: int) -> int:
-    if os.environ.get("LB_SWITCH_DEBUG", "0") not in {"", "0"}:
+    if debugging():
         traceback.print_exc()
     for line in lines:
         click.echo(line, err=True)
@@ -120,7 +129,7 @@ def main() -> None:
     First steps:
       sudo lb-switch doctor                       what does this machine lack?
       sudo lb-switch lab up                       a lab with clients, switch, servers
-      sudo lb-switch lab exec client1 curl http://10.0.1.100/
+      sudo lb-switch lab exec c1 curl http://10.0.1.100/
       lb-switch check lb.toml                     is my configuration right?
       sudo lb-switch run lb.toml                  balance real traffic
       sudo lb-switch show                         who serves how many connections?

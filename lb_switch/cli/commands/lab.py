@@ -47,7 +47,7 @@ def command() -> None:
     Example:
       sudo lb-switch lab up
       sudo lb-switch lab show
-      sudo lb-switch lab exec client1 curl -s http://10.0.1.100/
+      sudo lb-switch lab exec c1 curl -s http://10.0.1.100/
       sudo lb-switch lab down
     """  # noqa: D301
 
@@ -126,7 +126,7 @@ def exec_in(prefix: str, host: str, argv: tuple[str, ...]) -> None:
 
     \b
     Examples:
-      sudo lb-switch lab exec client1 curl -s http://10.0.1.100/
+      sudo lb-switch lab exec c1 curl -s http://10.0.1.100/
       sudo lb-switch lab exec switch tcpdump -ni any -c 5
     """  # noqa: D301
     if not argv:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import click
 
 from lb_switch.cli import privileges, render
 from lb_switch.cli.configuration import load_config, refuse_unsupported
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.failures import CommandError, debugging
 
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
@@ -43,7 +42,7 @@ def command(config: Path, capture: str | None) -> None:
     refuse_unsupported(loaded)
     name = capture or loaded.switch.capture
     privileges.require(privileges.FOR_CAPTURE[name])
-    level = logging.DEBUG if os.environ.get("LB_SWITCH_DEBUG") else logging.WARNING
+    level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
     _serve(loaded, name)
 

@@ -109,6 +109,8 @@ def _rate(switch: ControlClient, as_json: bool) -> None:
         looks.append((now, list(switch.rows("show", what="virtual_servers"))))
         time.sleep(pause)
     (begin, before), (end, after) = looks
+    if end <= begin:
+        raise CommandError("the switch's clock did not advance")
     if as_json:
         click.echo(render.as_json(render.rates_as_rows(before, after, end - begin)))
     else:

@@ -1,0 +1,50 @@
+"""`lb-switch check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Run
+
+
+def test_a_valid_file(run: Run, config: Path) -> None:
+    result = run("check", config)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{config}: valid: 1 virtual server, 2 real servers\n"
+
+
+def test_all_errors_on_stderr_exactly(run: Run, config: Path) -> None:
+    config.write_text(
+        '[[virtual_server]]\nname = "web"\naddress = "10.0.1.100:80"\nscheduler = "rrr"\nsnap = 1\n'
+    )
+    result = run("check", config)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "virtual_server[0].scheduler: 'rrr' is none of rr, wrr, lc, wlc, sh, mh\n"
+        "virtual_server[0].snap: unknown key; did you mean 'snat'?\n"
+    )
+
+
+def test_a_missing_file(run: Run, tmp_path: Path) -> None:
+    result = run("check", tmp_path / "no.toml")
+    assert result.exit_code == 2
+    assert result.stderr == f"{tmp_path / 'no.toml'}: no such file or directory\n"
+
+
+def test_it_says_what_run_would_refuse(run: Run, config: Path) -> None:
+    text = config.read_text().replace('"web"', '"web"\nforward = "full_nat"', 1)
+    config.write_text(text)
+    result = run("check", config)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1] == (
+        "note: virtual_server[0].forward: 'full_nat' is not supported yet:"
+        " `lb-switch run` will refuse it"
+    )
+
+
+def test_the_json_schema(run: Run) -> None:
+    result = run("check", "--schema")
+    assert result.exit_code == 0
+    schema = json.loads(result.stdout)
+    assert set(schema["properties"]) == {"switch", "virtual_server"}

@@ -1,0 +1,136 @@
+"""Help, versions, exit codes, and one clear line for every error."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import click
+import pytest
+
+from lb_switch.cli import main as main_module
+from lb_switch.cli.main import COMMANDS, Commands
+from tests.cli.conftest import Run
+
+PYTHON_M = [sys.executable, "-m", "lb_switch"]
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_every_command(run: Run, flag: str) -> None:
+    result = run(flag)
+    assert result.exit_code == 0
+    assert re.findall(r"^  (\w+) ", result.stdout.split("Commands:")[1], re.M) == list(COMMANDS)
+
+
+LAB_COMMANDS = ["up", "down", "list", "exec", "show"]
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize(
+    "command", [[name] for name in COMMANDS] + [["lab", name] for name in LAB_COMMANDS]
+)
+def test_every_command_has_help_with_an_example(run: Run, command: list[str], flag: str) -> None:
+    result = run(*command, flag)
+    assert result.exit_code == 0
+    assert re.search(r"Examples?:\n +(sudo )?lb-switch " + " ".join(command), result.stdout)
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+
+
+def test_version(run: Run) -> None:
+    result = run("--version")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"lb-switch \S.*\n", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "lb-switch: Missing command. (lb-switch -h)"),
+        (["lab"], "lb-switch: Missing command. (lb-switch lab -h)"),
+        (["balance"], "lb-switch: No such command 'balance'. (lb-switch -h)"),
+        (["run"], "lb-switch: Missing argument 'CONFIG'. (lb-switch run -h)"),
+        (["check"], "lb-switch: Missing argument 'CONFIG'. (lb-switch check -h)"),
+        (
+            ["lab", "exec", "c1"],
+            "lb-switch: Missing argument 'PROGRAM'. (lb-switch lab exec -h)",
+        ),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(run: Run, arguments: list[str], line: str) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", line + "\n")
+
+
+def test_an_unknown_option(run: Run) -> None:
+    result = run("show", "--colour")
+    assert result.exit_code == 2
+    assert re.fullmatch(
+        r"lb-switch: No such option:? '?--colour'?.* \(lb-switch show -h\)\n", result.stderr
+    )
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command
+    def command() -> None:
+        raise ValueError("a bug\nin two lines")
+
+    def get_command(_self: Commands, _context: Any, _name: str) -> click.Command:
+        return command
+
+    monkeypatch.setattr(main_module.Commands, "get_command", get_command)
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LB_SWITCH_DEBUG", raising=False)
+    result = run("show")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "lb-switch: internal error: ValueError: a bug in two lines"
+        " (LB_SWITCH_DEBUG=1 shows where)\n"
+    )
+
+
+@pytest.mark.usefixtures("failing")
+def test_the_traceback_on_demand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LB_SWITCH_DEBUG", "1")
+    assert "Traceback" in run("show").stderr
+
+
+def test_a_reader_who_had_enough_is_no_error() -> None:
+    script = '"$@" check --schema | head -n 1; echo "${PIPESTATUS[0]}"'
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", *PYTHON_M], capture_output=True, text=True, check=True
+    )
+    assert (result.stdout, result.stderr) == ("{\n0\n", "")
+
+
+def test_a_closed_pipe_is_silent() -> None:
+    with subprocess.Popen(
+        [*PYTHON_M, "check", "--schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0
+
+
+def test_help_comes_without_the_slow_imports() -> None:
+    program = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from lb_switch.cli.main import main\n"
+        "for name in sys.argv[1:]:\n"
+        "    assert CliRunner().invoke(main, [name, '--help']).exit_code == 0\n"
+        "print(*sorted({m.partition('.')[0] for m in sys.modules}))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *COMMANDS], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "click" in loaded
+    assert not loaded & {"pydantic", "scapy", "pytun", "netfilterqueue", "asyncio", "subprocess"}

@@ -1,0 +1,127 @@
+"""`lb-switch run`: what it refuses; and, in a namespace, that it serves and cleans up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lb_switch.cli import privileges
+from tests.cli.conftest import Run
+
+PYTHON_M = [sys.executable, "-m", "lb_switch"]
+
+
+def test_a_bad_configuration(run: Run, config: Path) -> None:
+    config.write_text("[switch]\nqueue = -1\n")
+    result = run("run", config)
+    assert (result.exit_code, result.stderr) == (2, "switch.queue: -1 must be at least 0\n")
+
+
+def test_what_is_not_built_yet_is_refused(run: Run, config: Path) -> None:
+    config.write_text(config.read_text().replace('"web"', '"web"\npersistence_timeout = 60'))
+    result = run("run", config)
+    assert result.exit_code == 2
+    assert result.stderr == "virtual_server[0].persistence_timeout: 60.0 is not supported yet\n"
+
+
+@pytest.mark.parametrize(
+    ("capture", "names"),
+    [("tun", "CAP_NET_ADMIN"), ("nfqueue", "CAP_NET_ADMIN and CAP_NET_RAW")],
+)
+def test_without_capabilities_it_names_them_and_the_command(
+    run: Run,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capture: str,
+    names: str,
+) -> None:
+    status = tmp_path / "status"
+    status.write_text("CapEff:\t0000000000000000\n")
+    monkeypatch.setattr(privileges, "STATUS", status)
+    monkeypatch.setattr(sys, "argv", ["lb-switch", "run", "lb.toml", "--capture", capture])
+    result = run("run", config, "--capture", capture)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"lb-switch: {names} missing: sudo lb-switch run lb.toml --capture {capture}\n"
+    )
+
+
+@pytest.fixture
+def in_namespace(tmp_path: Path) -> Iterator[list[str]]:
+    """Return the command prefix that runs a program between a client and a server side."""
+    if not privileges.effective() >= {"CAP_NET_ADMIN", "CAP_SYS_ADMIN"}:
+        assert os.environ.get("CI") != "true", "CI must be able to make network namespaces"
+        pytest.skip("needs root")
+    assert shutil.which("unshare")
+    script = (
+        "set -e\n"
+        "ip link add clients type veth peer name clients-end; ip addr add 10.0.1.1/24 dev clients\n"
+        "ip link add servers type veth peer name servers-end; ip addr add 10.0.2.1/24 dev servers\n"
+        "ip link set clients up; ip link set servers up; ip link set lo up\n"
+        "echo ready; exec cat\n"
+    )
+    with subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == "ready\n"
+        yield ["nsenter", "-n", "-t", str(holder.pid)]
+        holder.stdin.close()
+
+
+def rules(in_namespace: list[str]) -> str:
+    commands = "ip rule; ip route show table all; ip -br link; iptables-save; true"
+    done = subprocess.run(
+        [*in_namespace, "sh", "-c", commands], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("capture", ["tun", "nfqueue"])
+def test_it_serves_refuses_a_second_and_cleans_up(
+    in_namespace: list[str], config: Path, tmp_path: Path, capture: str
+) -> None:
+    control_socket = tmp_path / "c.sock"
+    config.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n' + config.read_text())
+    command = [*in_namespace, *PYTHON_M, "run", str(config), "--capture", capture]
+    before = rules(in_namespace)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        assert line == (
+            f"lb-switch: serving web 10.0.1.100:80 (rr, 2 real servers) through {capture}\n"
+        ), process.stderr.read()
+        assert rules(in_namespace) != before
+        shown = subprocess.run(
+            [*PYTHON_M, "show", "--socket", str(control_socket)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "TCP  10.0.1.100:80 rr" in shown.stdout
+        second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert second.returncode == 1
+        assert second.stderr == (
+            f"lb-switch: another lb-switch is running (it owns {control_socket})\n"
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    assert not control_socket.exists()
+    assert rules(in_namespace) == before
