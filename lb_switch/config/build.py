@@ -23,7 +23,6 @@ class _NotYet(NamedTuple):
 
 NOT_YET = (
     _NotYet("health_check.kind", lambda vs: vs.health_check.kind != "none", False),
-    _NotYet("on_down", lambda vs: vs.on_down != "reset", False),
     _NotYet("persistence_timeout", lambda vs: vs.persistence_timeout > 0, True),
     _NotYet("forward", lambda vs: vs.forward != "nat", True),
 )
@@ -68,4 +67,5 @@ def virtual_server(table: VirtualServerTable, hash_key: str) -> VirtualServer:
         PROTOCOLS[table.protocol],
         catalogue.make(table.scheduler, hash_on=table.hash_on, hash_key=hash_key),
         [RealServer(entry.address, entry.weight) for entry in table.real_server],
+        on_down=table.on_down,
     )

@@ -42,6 +42,12 @@ def test_every_scheduler_of_the_schema_exists(name: str) -> None:
     assert switch.virtual_servers["web"].scheduler.name == name
 
 
+@pytest.mark.parametrize("on_down", ["reset", "reschedule", "keep"])
+def test_what_becomes_of_connections_of_a_server_that_goes_down(on_down: str) -> None:
+    switch = build(validate({"virtual_server": [{**WEB, "on_down": on_down}]}))
+    assert switch.virtual_servers["web"].on_down == on_down
+
+
 def test_two_virtual_servers_never_share_a_scheduler() -> None:
     other = {**WEB, "name": "other", "address": "10.0.1.100:81"}
     web, other_server = build(validate({"virtual_server": [WEB, other]})).virtual_servers.values()
@@ -84,7 +90,6 @@ def test_the_hash_key_changes_what_a_hashing_scheduler_chooses() -> None:
     ("option", "line", "offline"),
     [
         ({"health_check": {"kind": "tcp"}}, "health_check.kind: 'tcp'", False),
-        ({"on_down": "keep"}, "on_down: 'keep'", False),
         ({"persistence_timeout": 60}, "persistence_timeout: 60.0", True),
         ({"forward": "full_nat"}, "forward: 'full_nat'", True),
     ],
