@@ -27,6 +27,7 @@ from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_pre
 from netns_lab.topology import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
 
 DEFAULT_PREFIX = "lb-"
+CONTROL_SOCKET = "control.sock"
 SERVER_PATIENCE = 15.0
 SWITCH_PATIENCE = 20.0
 """Seconds until a program that does not serve counts as failed."""
@@ -80,7 +81,7 @@ class Lab:
         self.topology = topology
         self.directory = lab_directory(self.prefix)
         self.config_path = self.directory / "switch.toml"
-        self.control_socket = self.directory / "control.sock"
+        self.control_socket = self.directory / CONTROL_SOCKET
         self.capture = capture
         self.scheduler = scheduler
         self._with_switch = switch
@@ -169,7 +170,7 @@ class Lab:
                 timeout=timeout,
                 input=input,
                 stdin=subprocess.DEVNULL if input is None else None,
-                env=_environment(),
+                env=_environment(self.directory),
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired:
@@ -189,7 +190,7 @@ class Lab:
         """
         arguments: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
-            "env": _environment(),
+            "env": _environment(self.directory),
             "start_new_session": True,
         }
         process: subprocess.Popen[Any] = subprocess.Popen(
@@ -355,7 +356,7 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     if netns not in state.namespaces:
         hosts = ", ".join(each.removeprefix(prefix) for each in state.namespaces)
         raise UnknownNameError(f"no host {host!r} in this lab: {hosts}")
-    code = subprocess.call(plan.inside(netns, *argv), env=_environment())
+    code = subprocess.call(plan.inside(netns, *argv), env=_environment(lab_directory(prefix)))
     return 128 - code if code < 0 else code
 
 
@@ -454,9 +455,9 @@ def _lb_switch() -> list[str]:
     return [sys.executable, "-m", "lb_switch"]
 
 
-def _environment() -> Mapping[str, str]:
-    """Ours, such that `python -m netns_lab...` and the programs beside this Python are found."""
-    environment = dict(os.environ)
+def _environment(directory: Path) -> Mapping[str, str]:
+    """Ours, such that this lab's switch, our modules and the programs beside Python are found."""
+    environment = dict(os.environ, LB_SWITCH_SOCKET=str(directory / CONTROL_SOCKET))
     here = os.path.dirname(sys.executable)
     environment["PATH"] = f"{here}:{environment.get('PATH', os.defpath)}"
     before = environment.get("PYTHONPATH")

@@ -24,11 +24,18 @@ def _segment(topology: Topology, segment: Segment) -> list[str]:
     hosts = [host for host in topology.hosts if host.segment == segment.name]
     addresses = ", ".join(str(each) for each in segment.interfaces)
     lines = [f"{segment.name}: the switch is {addresses}"]
+    width = max((len(", ".join(host.addresses)) for host in topology.hosts), default=0)
     for host in hosts:
         branch = "`--" if host is hosts[-1] else "|--"
-        lines.append(f"  {branch} {host.name:<6} {', '.join(host.addresses):<28} {_offers(host)}")
+        own = ", ".join(host.addresses)
+        lines.append(f"  {branch} {host.name:<5} {own:<{width}}  {_offers(host)}")
     return lines
 
 
 def _offers(host: Host) -> str:
-    return ", ".join(f"{each.kind} {each.port}" for each in host.services) or "client"
+    # The two echo services are one to whoever reads this.
+    texts = dict.fromkeys(
+        f"{each.kind.removeprefix('tcp-').removeprefix('udp-')} {each.port}"
+        for each in host.services
+    )
+    return ", ".join(texts) or "client"

@@ -80,7 +80,7 @@ class VirtualServer:
     port: int
     real_servers: tuple[str, ...]
     protocol: Literal["tcp", "udp"] = "tcp"
-    check: Literal["http", "tcp", "icmp", "none"] = "tcp"
+    check: Literal["http", "tcp", "icmp", "none"] = "none"
     forward: Literal["nat", "full_nat"] = "nat"
     real_port: int | None = None
 
@@ -197,7 +197,7 @@ TEXTBOOK = Topology(
         Host("s3", "servers", ("10.0.2.13",), (HTTPS, *ECHO)),
     ),
     virtual_servers=(
-        VirtualServer("web", "10.0.1.100", 80, ("s1", "s2"), check="http"),
+        VirtualServer("web", "10.0.1.100", 80, ("s1", "s2")),
         VirtualServer("secure", "10.0.1.100", 443, ("s2", "s3")),
     ),
 )
@@ -209,7 +209,7 @@ ECHO_LAB = replace(
     virtual_servers=(
         *TEXTBOOK.virtual_servers,
         VirtualServer("tcp-echo", "10.0.1.100", 7, ("s1", "s2", "s3")),
-        VirtualServer("udp-echo", "10.0.1.100", 7, ("s1", "s2", "s3"), "udp", check="icmp"),
+        VirtualServer("udp-echo", "10.0.1.100", 7, ("s1", "s2", "s3"), "udp"),
     ),
 )
 
@@ -232,28 +232,13 @@ DUAL_STACK = Topology(
     ),
     virtual_servers=(
         *ECHO_LAB.virtual_servers,
-        VirtualServer("web6", "2001:db8:1::100", 80, ("s1", "s2"), check="http"),
+        VirtualServer("web6", "2001:db8:1::100", 80, ("s1", "s2")),
         VirtualServer("secure6", "2001:db8:1::100", 443, ("s2", "s3")),
         VirtualServer("tcp-echo6", "2001:db8:1::100", 7, ("s1", "s2", "s3")),
-        VirtualServer("udp-echo6", "2001:db8:1::100", 7, ("s1", "s2", "s3"), "udp", "icmp"),
-    ),
-)
-
-ONE_ARM = Topology(
-    name="one-arm",
-    summary="clients and real servers in one subnet: needs forward = full_nat",
-    segments=(Segment("lan", ("10.0.3.1/24",)),),
-    hosts=(
-        Host("c1", "lan", ("10.0.3.11",)),
-        Host("c2", "lan", ("10.0.3.12",)),
-        Host("s1", "lan", ("10.0.3.21",), (HTTP, *ECHO)),
-        Host("s2", "lan", ("10.0.3.22",), (HTTP, *ECHO)),
-    ),
-    virtual_servers=(
-        VirtualServer("web", "10.0.3.100", 80, ("s1", "s2"), check="http", forward="full_nat"),
+        VirtualServer("udp-echo6", "2001:db8:1::100", 7, ("s1", "s2", "s3"), "udp"),
     ),
 )
 
 TOPOLOGIES: Mapping[str, Topology] = MappingProxyType(
-    {each.name: each for each in (TEXTBOOK, ECHO_LAB, DUAL_STACK, ONE_ARM)}
+    {each.name: each for each in (TEXTBOOK, ECHO_LAB, DUAL_STACK)}
 )

@@ -15,7 +15,7 @@ from netns_lab import lab as labs
 from netns_lab.lab import Lab, LabError, UnknownNameError
 from netns_lab.plan import inside, namespaces
 from netns_lab.state import State, lab_directory
-from netns_lab.topology import TEXTBOOK
+from netns_lab.topology import TEXTBOOK, TOPOLOGIES
 
 pytestmark = pytest.mark.netns
 
@@ -90,8 +90,9 @@ def test_other_processes_can_list_use_and_remove_it(
     assert not labs.down(prefix)
 
 
-def test_show_fits_a_terminal(make_lab: Callable[..., Lab]) -> None:
-    lab = make_lab(topology="echo", switch=False)
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_show_fits_a_terminal(make_lab: Callable[..., Lab], topology: str) -> None:
+    lab = make_lab(topology=topology, switch=False)
     assert max(map(len, labs.show(lab.prefix).splitlines())) <= 80
 
 

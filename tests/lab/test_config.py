@@ -1,12 +1,13 @@
 """The lab's configuration file says what the topology says, and the switch accepts it."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netns_lab.config import switch_config
-from netns_lab.topology import DUAL_STACK, ONE_ARM, TEXTBOOK, TOPOLOGIES, Topology
+from netns_lab.topology import DUAL_STACK, TEXTBOOK, TOPOLOGIES, Topology
 
 
 def config_of(topology: Topology, capture: str = "tun", scheduler: str = "rr") -> str:
@@ -28,8 +29,7 @@ def test_the_textbook_configuration() -> None:
     assert (web["address"], web["protocol"], web["scheduler"]) == ("10.0.1.100:80", "tcp", "wlc")
     assert [each["address"] for each in web["real_server"]] == ["10.0.2.11:80", "10.0.2.12:80"]
     assert [each["address"] for each in secure["real_server"]] == ["10.0.2.12:443", "10.0.2.13:443"]
-    assert web["health_check"]["kind"] == "http"
-    assert secure["health_check"]["kind"] == "tcp"
+    assert web["health_check"] == secure["health_check"] == {"kind": "none"}
 
 
 def test_an_ipv6_virtual_server_gets_ipv6_real_servers() -> None:
@@ -42,9 +42,21 @@ def test_an_ipv6_virtual_server_gets_ipv6_real_servers() -> None:
     ]
 
 
-def test_one_arm_asks_for_full_nat() -> None:
-    data = tomllib.loads(config_of(ONE_ARM))
-    assert {each["forward"] for each in data["virtual_server"]} == {"full_nat"}
+def test_forward_check_and_real_port_are_the_virtual_servers_own() -> None:
+    web = replace(
+        TEXTBOOK.virtual_servers[0], forward="full_nat", check="http", port=8080, real_port=80
+    )
+    data = tomllib.loads(config_of(replace(TEXTBOOK, virtual_servers=(web,))))
+    (table,) = data["virtual_server"]
+    assert (table["forward"], table["address"]) == ("full_nat", "10.0.1.100:8080")
+    assert table["health_check"] == {
+        "kind": "http",
+        "interval": 1.0,
+        "timeout": 1.0,
+        "rise": 2,
+        "fall": 2,
+    }
+    assert [each["address"] for each in table["real_server"]] == ["10.0.2.11:80", "10.0.2.12:80"]
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)

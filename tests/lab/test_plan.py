@@ -6,9 +6,31 @@ from dataclasses import replace
 import pytest
 
 from netns_lab.plan import Command, down_commands, inside, namespaces, up_commands
-from netns_lab.topology import DUAL_STACK, TEXTBOOK, TOPOLOGIES, Topology
+from netns_lab.topology import (
+    DUAL_STACK,
+    TEXTBOOK,
+    TOPOLOGIES,
+    Host,
+    Segment,
+    Service,
+    Topology,
+    VirtualServer,
+)
 
-every_topology = pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+ONE_ARM = Topology(
+    name="one-arm",
+    summary="clients and real servers in one subnet",
+    segments=(Segment("lan", ("10.0.3.1/24",)),),
+    hosts=(
+        Host("c1", "lan", ("10.0.3.11",)),
+        Host("s1", "lan", ("10.0.3.21",), (Service("http", 80),)),
+    ),
+    virtual_servers=(VirtualServer("web", "10.0.3.100", 80, ("s1",), forward="full_nat"),),
+)
+
+every_topology = pytest.mark.parametrize(
+    "topology", [*TOPOLOGIES.values(), ONE_ARM], ids=[*TOPOLOGIES, "one-arm"]
+)
 
 
 def matching(commands: list[Command], *words: str) -> list[Command]:

@@ -7,7 +7,6 @@ import pytest
 
 from netns_lab.topology import (
     DUAL_STACK,
-    ONE_ARM,
     TEXTBOOK,
     TOPOLOGIES,
     Host,
@@ -49,11 +48,6 @@ def test_dual_stack_gives_every_host_an_address_of_either_family() -> None:
     for host in DUAL_STACK.hosts:
         assert sorted(ip.version for ip in host.ips) == [4, 6]
     assert DUAL_STACK.host("s1").ip_of_family(6) == ip_address("2001:db8:2::11")
-
-
-def test_one_arm_has_one_segment_and_needs_full_nat() -> None:
-    assert len(ONE_ARM.segments) == 1
-    assert {each.forward for each in ONE_ARM.virtual_servers} == {"full_nat"}
 
 
 def test_endpoints_put_brackets_around_ipv6_only() -> None:
