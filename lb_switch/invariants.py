@@ -22,12 +22,20 @@ def check_invariants(switch: Switch) -> None:
     table = switch.connections
     active: Counter[RealServer] = Counter()
     inactive: Counter[RealServer] = Counter()
-    count = half_open = 0
+    count = half_open = number_of_keys = 0
     for connection in table:
         count += 1
         half_open += connection.state is State.SYN_RECV
         (active if connection.state in ACTIVE else inactive)[connection.real_server] += 1
-        for key in (connection.original_key, connection.reply_key):
+        group = connection.real_server.virtual_server
+        one_packet = group is not None and group.one_packet
+        keys = (
+            (connection.reply_key,)
+            if one_packet
+            else (connection.original_key, connection.reply_key)
+        )
+        number_of_keys += len(keys)
+        for key in keys:
             _require(
                 table.find(connection.protocol, key) is connection,
                 f"key {key.hex()} does not lead to its connection",
@@ -44,8 +52,8 @@ def check_invariants(switch: Switch) -> None:
             f"steady is {connection.steady} in {connection.state.name}",
         )
         _require(connection.bucket is not None, "a connection without a timer")
-    keys = sum(len(shard) for shards in table.shards.values() for shard in shards)
-    _require(keys == 2 * count, f"{keys} keys for {count} connections")
+    held = sum(len(shard) for shards in table.shards.values() for shard in shards)
+    _require(held == number_of_keys, f"{held} keys, but {count} connections have {number_of_keys}")
     _require(len(table) == count, f"the table says {len(table)}, and holds {count}")
     _require(table.half_open == half_open, f"{table.half_open} half open, not {half_open}")
     _require(count <= table.max_connections, f"{count} connections are over the bound")

@@ -17,6 +17,7 @@ from lb_switch.tally import Traffic
 if TYPE_CHECKING:
     from lb_switch.nat.translation import Translation
     from lb_switch.scheduling.interface import Scheduler
+    from lb_switch.scheduling.persistence import Persistence
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -57,6 +58,9 @@ class Endpoint(NamedTuple):
 
 OnDown = Literal["reset", "reschedule", "keep"]
 """What happens to live connections of a real server that went down."""
+
+Forward = Literal["nat", "full_nat"]
+"""nat rewrites the destination; full_nat the source as well (one-arm)."""
 
 
 class AdminState(enum.Enum):
@@ -141,11 +145,15 @@ class VirtualServer:
     __slots__ = (
         "_departed",
         "endpoint",
+        "forward",
         "name",
         "on_down",
+        "one_packet",
+        "persistence",
         "protocol",
         "real_servers",
         "scheduler",
+        "snat",
         "usable_servers",
     )
 
@@ -158,12 +166,22 @@ class VirtualServer:
         real_servers: Iterable[RealServer] = (),
         *,
         on_down: OnDown = "reset",
+        forward: Forward = "nat",
+        snat: IPAddress | None = None,
+        persistence: Persistence | None = None,
+        one_packet: bool = False,
     ) -> None:
         self.name = name
         self.endpoint = endpoint
         self.protocol = protocol
         self.scheduler = scheduler
         self.on_down = on_down
+        self.forward = forward
+        self.snat = snat or endpoint.ip
+        """Full NAT: the source address towards real servers."""
+        self.persistence = persistence
+        self.one_packet = one_packet
+        """UDP: each datagram is scheduled on its own (IPVS's `--ops`)."""
         self.real_servers: list[RealServer] = []
         self.usable_servers: tuple[RealServer, ...] = ()
         """In configured order.  The same tuple object until the group changes, so that a

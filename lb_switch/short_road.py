@@ -81,7 +81,7 @@ class ShortRoad:
             if udp_length < 8 or l4 - start + udp_length > total:
                 return False
             connection = self._udp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
-            if connection is None:
+            if connection is None or (l4_checksum == 0 and ip_checksum < 0 and not partial):
                 return False
             checksum_at = l4 + 6
         else:

@@ -13,11 +13,19 @@ both give the same bytes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from lb_switch.connections.connection import NOTHING_ACKED, Connection
+from lb_switch.connections.fragments import (
+    Datagram,
+    Fate,
+    FragmentTracker,
+    HeldTooMuchError,
+    RefusedError,
+)
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import (
     ACTIVE,
@@ -33,13 +41,16 @@ from lb_switch.connections.tcp_state import (
 from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import Event, PacketEvent, ServerEvent
 from lb_switch.nat import answers
-from lb_switch.nat.rewrite import rewrite
+from lb_switch.nat.icmp_error import is_error, quoted_packet, reversed_key, translate_error
+from lb_switch.nat.port_pool import PortPool
+from lb_switch.nat.rewrite import rewrite, rewrite_addresses
 from lb_switch.nat.translation import Translation
 from lb_switch.packet import icmp, tcp
 from lb_switch.packet.flow_key import FlowKey, pack_endpoint, reverse
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.tcp import TCPHeader
-from lb_switch.servers import TCP, AdminState, RealServer, VirtualServer
+from lb_switch.packet.udp import UDPHeader
+from lb_switch.servers import TCP, UDP, AdminState, RealServer, VirtualServer
 from lb_switch.short_road import ShortRoad
 from lb_switch.tally import ONE_PACKET
 from lb_switch.verdict import Action, Reason, Verdict
@@ -58,6 +69,8 @@ class Settings:
     """What holds for the whole switch.  Timeouts in seconds, by state."""
 
     max_connections: int = 1_000_000
+    max_half_open_per_source: int = 0
+    """0: no limit but that of the table."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
     timeouts: dict[State, float] = field(default_factory=lambda: dict(DEFAULT_TIMEOUTS))
 
@@ -76,6 +89,10 @@ _NEW = Verdict(Action.FORWARD, Reason.NEW_CONNECTION)
 _RESCHEDULED = Verdict(Action.FORWARD, Reason.RESCHEDULED)
 _PORT_REUSE = Verdict(Action.FORWARD, Reason.PORT_REUSE)
 _RST_OUT_OF_WINDOW = Verdict(Action.FORWARD, Reason.RST_OUT_OF_WINDOW)
+_ONE_PACKET = Verdict(Action.FORWARD, Reason.ONE_PACKET)
+_FRAGMENT = Verdict(Action.FORWARD, Reason.FRAGMENT)
+_ICMP_ERROR = Verdict(Action.FORWARD, Reason.ICMP_ERROR)
+_UDP_ZERO = Verdict(Action.DROP, Reason.UDP_ZERO_CHECKSUM)
 _NOT_FOR_THE_SWITCH = Verdict(Action.PASS, Reason.NOT_FOR_THE_SWITCH)
 
 
@@ -85,11 +102,18 @@ class Switch:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.virtual_servers: dict[str, VirtualServer] = {}
-        self.connections = ConnectionTable(self.settings.max_connections)
+        self.connections = ConnectionTable(
+            self.settings.max_connections,
+            count_half_open_by_source=self.settings.max_half_open_per_source > 0,
+        )
+        self.fragments = FragmentTracker()
         self.observer: Callable[[Event], None] | None = None
         self._timers = TimerWheel(self.settings.timeouts)
         self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
-        self._vips: dict[bytes, int] = {}
+        self._own_addresses: Counter[bytes] = Counter()
+        """VIPs and source addresses of full NAT: what comes here is the switch's to decide."""
+        self._port_pools: dict[tuple[int, bytes], PortPool] = {}
+        """By protocol and reply key without its last two bytes, which are the port."""
         self._counters = dict.fromkeys(Reason, 0)
         self._short_road = ShortRoad(self.connections)
 
@@ -107,16 +131,15 @@ class Switch:
             )
         self.virtual_servers[virtual_server.name] = virtual_server
         self._by_endpoint[place] = virtual_server
-        self._vips[address] = self._vips.get(address, 0) + 1
+        self._own_addresses.update((address, virtual_server.snat.packed))
 
     def remove_virtual_server(self, virtual_server: VirtualServer) -> None:
         """Take no new connections for it; live ones go on."""
         address, port = pack_endpoint(virtual_server.endpoint)
         del self.virtual_servers[virtual_server.name]
         del self._by_endpoint[virtual_server.protocol, address, port]
-        self._vips[address] -= 1
-        if not self._vips[address]:
-            del self._vips[address]
+        self._own_addresses.subtract((address, virtual_server.snat.packed))
+        self._own_addresses += Counter()
 
     # -- real servers ----------------------------------------------------------------------
 
@@ -191,8 +214,12 @@ class Switch:
             packet = parse(buffer, start, length, partial)
         except ParseError as error:
             return Outcome(Verdict(Action.DROP, error.reason))
-        if packet.fragment:
-            return self._fragment(packet)
+        if packet.fragment is not None:
+            return self._fragment(packet, now)
+        return self._whole(packet, now)
+
+    def _whole(self, packet: Packet, now: float) -> Outcome:
+        """Decide on a packet that has its L4 header: not a fragment, or the first one."""
         if packet.key:
             connection = self.connections.find(packet.protocol, packet.key)
             if connection is not None:
@@ -200,23 +227,108 @@ class Switch:
             return self._unknown(packet, now)
         if packet.protocol in {icmp.ICMP, icmp.ICMPV6}:
             return self._icmp(packet)
-        if packet.destination in self._vips:
+        if packet.destination in self._own_addresses:
             return Outcome(Verdict(Action.DROP, Reason.UNSUPPORTED_PROTOCOL))
         return Outcome(_NOT_FOR_THE_SWITCH)
 
-    def _fragment(self, packet: Packet) -> Outcome:
-        if packet.destination in self._vips:
-            return Outcome(Verdict(Action.DROP, Reason.FRAGMENT))
-        return Outcome(_NOT_FOR_THE_SWITCH)
+    # -- fragments -------------------------------------------------------------------------
+
+    def _fragment(self, packet: Packet, now: float) -> Outcome:
+        """Let the first fragment decide, and the others follow it."""
+        known = self.fragments.find(packet)
+        if known is None and not self._may_concern(packet):
+            return Outcome(_NOT_FOR_THE_SWITCH)
+        try:
+            datagram = self.fragments.note(packet, now)
+        except RefusedError:
+            return Outcome(Verdict(Action.DROP, Reason.FRAGMENT_REFUSED))
+        if not packet.later_fragment:
+            outcome = self._first_fragment(packet, datagram, now)
+        elif datagram.fate is None:
+            try:
+                self.fragments.hold(packet, datagram)
+            except HeldTooMuchError:
+                return Outcome(Verdict(Action.DROP, Reason.FRAGMENT_LIMIT))
+            return Outcome(Verdict(Action.DROP, Reason.FRAGMENT_HELD))
+        else:
+            outcome = self._follow_first(packet, datagram.fate, now)
+        self.fragments.forget_if_complete(packet, datagram)
+        return outcome
+
+    def _may_concern(self, packet: Packet) -> bool:
+        """Whether a fragment may be part of a connection: to a VIP, or from a real server."""
+        if packet.destination in self._own_addresses:
+            return True
+        source = packet.source
+        return any(
+            real_server.endpoint.ip.packed == source
+            for virtual_server in self.virtual_servers.values()
+            for real_server in virtual_server.real_servers
+        )
+
+    def _first_fragment(self, packet: Packet, datagram: Datagram, now: float) -> Outcome:
+        if packet.protocol in {icmp.ICMP, icmp.ICMPV6}:
+            ours = packet.destination in self._own_addresses
+            drop = Verdict(Action.DROP, Reason.FRAGMENTED_ICMP)
+            outcome = Outcome(drop if ours else _NOT_FOR_THE_SWITCH)
+        else:
+            outcome = self._whole(packet, now)
+        action = outcome.verdict.action
+        fate = Fate(
+            Action.DROP if action is Action.REPLY else action, outcome.connection, outcome.direction
+        )
+        released = []
+        for held in self.fragments.decide(datagram, fate):
+            buffer = bytearray(held)
+            verdict = self._follow_first(parse(buffer, 0, len(buffer)), fate, now).verdict
+            self._counters[verdict.reason] += 1
+            if verdict.action in {Action.FORWARD, Action.PASS}:
+                released.append(bytes(buffer))
+        verdict = outcome.verdict
+        if released:
+            verdict = verdict._replace(packets=(*verdict.packets, *released))
+        return outcome._replace(verdict=verdict)
+
+    def _follow_first(self, packet: Packet, fate: Fate, now: float) -> Outcome:
+        """Do with a later fragment what was done with the first."""
+        connection, direction = fate.connection, fate.direction
+        if connection is not None and direction is not None:
+            self._count(packet, connection, direction, now)
+            to_server = direction is Direction.ORIGINAL
+            rewrite_addresses(packet, connection.to_server if to_server else connection.to_client)
+            return Outcome(_FRAGMENT, connection=connection, direction=direction)
+        if fate.action is Action.PASS:
+            return Outcome(_NOT_FOR_THE_SWITCH)
+        return Outcome(Verdict(Action.DROP, Reason.FRAGMENT_OF_DROPPED))
+
+    # -- ICMP ------------------------------------------------------------------------------
 
     def _icmp(self, packet: Packet) -> Outcome:
-        if packet.destination in self._vips:
-            kind = packet.buffer[packet.l4]
-            if kind == (icmp.ECHO_REQUEST if packet.version == 4 else icmp.V6_ECHO_REQUEST):
-                reply = answers.echo_reply(packet)
-                return Outcome(Verdict(Action.REPLY, Reason.ECHO_TO_VIP, (reply,)))
-            return Outcome(Verdict(Action.DROP, Reason.UNSUPPORTED_PROTOCOL))
-        return Outcome(_NOT_FOR_THE_SWITCH)
+        if is_error(packet):
+            return self._icmp_error(packet)
+        kind = packet.buffer[packet.l4]
+        ours = packet.destination in self._own_addresses
+        if not ours or (packet.version == 6 and kind in icmp.V6_NEIGHBOUR_TYPES):
+            return Outcome(_NOT_FOR_THE_SWITCH)
+        if kind == (icmp.ECHO_REQUEST if packet.version == 4 else icmp.V6_ECHO_REQUEST):
+            reply = answers.echo_reply(packet)
+            return Outcome(Verdict(Action.REPLY, Reason.ECHO_TO_VIP, (reply,)))
+        return Outcome(Verdict(Action.DROP, Reason.UNSUPPORTED_PROTOCOL))
+
+    def _icmp_error(self, packet: Packet) -> Outcome:
+        """Translate an error about a packet of a connection; it changes nothing else there."""
+        quoted = quoted_packet(packet)
+        if quoted is not None:
+            key = reversed_key(quoted)
+            connection = self.connections.find(quoted.protocol, key)
+            if connection is not None:
+                to_server = key == connection.original_key
+                direction = Direction.ORIGINAL if to_server else Direction.REPLY
+                translate_error(packet, quoted, connection, direction)
+                return Outcome(_ICMP_ERROR, connection=connection, direction=direction)
+        ours = packet.destination in self._own_addresses
+        action = Action.DROP if ours else Action.PASS
+        return Outcome(Verdict(action, Reason.UNKNOWN_ICMP_ERROR))
 
     # -- a packet of a known connection ----------------------------------------------------
 
@@ -227,6 +339,8 @@ class Switch:
             severed = self._severed(packet, connection, now)
             if severed is not None:
                 return severed
+        if _lacks_checksum(packet):
+            return Outcome(_UDP_ZERO, connection=connection, direction=direction)
         verdict = _KNOWN
         if connection.protocol == TCP:
             segment = TCPHeader(packet.buffer, packet.l4)
@@ -274,16 +388,21 @@ class Switch:
     def _forward(
         self, packet: Packet, connection: Connection, direction: Direction, now: float
     ) -> None:
-        length = ONE_PACKET + packet.end - packet.start
+        self._count(packet, connection, direction, now)
+        to_server = direction is Direction.ORIGINAL
+        rewrite(packet, connection.to_server if to_server else connection.to_client)
+
+    def _count(
+        self, packet: Packet, connection: Connection, direction: Direction, now: float
+    ) -> None:
+        tally = ONE_PACKET + packet.end - packet.start
         connection.last_seen = now
         if direction is Direction.ORIGINAL:
-            connection.tally_to_server += length
-            connection.real_server.tally_to_server += length
-            rewrite(packet, connection.to_server)
+            connection.tally_to_server += tally
+            connection.real_server.tally_to_server += tally
         else:
-            connection.tally_to_client += length
-            connection.real_server.tally_to_client += length
-            rewrite(packet, connection.to_client)
+            connection.tally_to_client += tally
+            connection.real_server.tally_to_client += tally
 
     def _severed(self, packet: Packet, connection: Connection, now: float) -> Outcome | None:
         """Handle a client's packet for a real server that is out of service, by `on_down`.
@@ -324,7 +443,7 @@ class Switch:
         address = packet.destination
         virtual_server = self._by_endpoint.get((packet.protocol, address, key[-2:]))
         if virtual_server is None:
-            if address in self._vips:
+            if address in self._own_addresses:
                 return self._reject(packet, Reason.NO_VIRTUAL_SERVER)
             return Outcome(_NOT_FOR_THE_SWITCH)
         state = State.UDP
@@ -336,11 +455,30 @@ class Switch:
                 if self.settings.unknown_tcp == "reset" or packet.buffer[packet.l4 + 13] & tcp.RST:
                     return self._reject(packet, Reason.UNKNOWN_TCP, virtual_server)
                 state = State.ESTABLISHED
+            source = packet.source
+            limit = self.settings.max_half_open_per_source
+            if state is State.SYN_RECV and 0 < limit <= self.connections.half_open_of(source):
+                return Outcome(Verdict(Action.DROP, Reason.HALF_OPEN_LIMIT), virtual_server)
+        elif _lacks_checksum(packet):
+            return Outcome(_UDP_ZERO, virtual_server)
+        real_server = self._choose(key, virtual_server, now)
+        if real_server is None:
+            return self._reject(packet, Reason.NO_REAL_SERVER, virtual_server)
+        return self._open(packet, virtual_server, real_server, state, now)
+
+    def _choose(self, key: bytes, virtual_server: VirtualServer, now: float) -> RealServer | None:
+        """Pick the real server of a new connection; None when none is usable."""
         servers = virtual_server.usable_servers
         if not servers:
-            return self._reject(packet, Reason.NO_REAL_SERVER, virtual_server)
-        real_server = virtual_server.scheduler.choose(key, servers)
-        return self._open(packet, virtual_server, real_server, state, now)
+            return None
+        persistence = virtual_server.persistence
+        if persistence is None:
+            return virtual_server.scheduler.choose(key, servers)
+        real_server = persistence.recall(key, servers, now)
+        if real_server is None:
+            real_server = virtual_server.scheduler.choose(key, servers)
+        persistence.remember(key, real_server, now)
+        return real_server
 
     def _open(
         self,
@@ -353,43 +491,78 @@ class Switch:
         """Make the connection, put it into the table, and forward its first packet."""
         address, port = pack_endpoint(real_server.endpoint)
         translated = FlowKey.of(packet.key)._replace(destination=address, destination_port=port)
-        reply_key = reverse(translated.pack())
-        if real_server.translations is None:
-            real_server.translations = (
-                Translation(packet.key, translated.pack()),
-                Translation(reply_key, reverse(packet.key)),
+        one_packet = virtual_server.one_packet and packet.protocol == UDP
+        if virtual_server.forward == "full_nat":
+            source = virtual_server.snat.packed
+            snat_port = self._allocate_port(packet.protocol, address + source + port)
+            if snat_port is None:
+                return self._reject(packet, Reason.PORT_POOL_EXHAUSTED, virtual_server)
+            translated = translated._replace(
+                source=source, source_port=snat_port.to_bytes(2, "big")
             )
-        to_server, to_client = real_server.translations
+            reply_key = reverse(translated.pack())
+            to_server = Translation(packet.key, translated.pack())
+            to_client = Translation(reply_key, reverse(packet.key))
+        else:
+            reply_key = reverse(translated.pack())
+            if one_packet:
+                known = self.connections.find(UDP, reply_key)
+                if known is not None and known.original_key == packet.key:
+                    self._forward(packet, known, Direction.ORIGINAL, now)
+                    return Outcome(_ONE_PACKET, virtual_server, known, Direction.ORIGINAL)
+            if real_server.translations is None:
+                real_server.translations = (
+                    Translation(packet.key, translated.pack()),
+                    Translation(reply_key, reverse(packet.key)),
+                )
+            to_server, to_client = real_server.translations
         connection = Connection(
             packet.protocol, packet.key, reply_key, real_server, to_server, to_client, state, now
         )
         try:
-            self._insert(connection)
+            self._insert(connection, reply_only=one_packet)
         except KeyClashError:
+            self._release_port(connection)
             return self._reject(packet, Reason.KEY_CLASH, virtual_server)
         except TableFullError:
+            self._release_port(connection)
             return Outcome(Verdict(Action.DROP, Reason.TABLE_FULL), virtual_server)
         real_server.active += 1
         real_server.connections_total += 1
         self._timers.arm(connection, now)
         self._forward(packet, connection, Direction.ORIGINAL, now)
-        return Outcome(_NEW, virtual_server, connection, Direction.ORIGINAL)
+        verdict = _ONE_PACKET if one_packet else _NEW
+        return Outcome(verdict, virtual_server, connection, Direction.ORIGINAL)
 
-    def _insert(self, connection: Connection) -> None:
+    def _allocate_port(self, protocol: int, ends: bytes) -> int | None:
+        pool = self._port_pools.get((protocol, ends))
+        if pool is None:
+            pool = self._port_pools[protocol, ends] = PortPool()
+        return pool.allocate()
+
+    def _release_port(self, connection: Connection) -> None:
+        # A pool's key holds the source address of full NAT, which is no client's: none is found
+        # for a connection of plain NAT.
+        reply_key = connection.reply_key
+        pool = self._port_pools.get((connection.protocol, reply_key[:-2]))
+        if pool is not None:
+            pool.release(int.from_bytes(reply_key[-2:], "big"))
+
+    def _insert(self, connection: Connection, *, reply_only: bool) -> None:
         """Insert; what is closed already, or half-open when the table is full, gives way."""
         try:
-            self.connections.insert(connection)
+            self.connections.insert(connection, reply_only=reply_only)
         except KeyClashError as clash:
             if clash.holder.state not in REUSABLE:
                 raise
             self._forget(clash.holder)
-            self._insert(connection)
+            self._insert(connection, reply_only=reply_only)
         except TableFullError:
             oldest = self.connections.oldest_half_open()
             if oldest is None:
                 raise
             self._forget(oldest)
-            self._insert(connection)
+            self._insert(connection, reply_only=reply_only)
 
     def _reject(
         self, packet: Packet, reason: Reason, virtual_server: VirtualServer | None = None
@@ -406,19 +579,25 @@ class Switch:
 
     def _forget(self, connection: Connection) -> None:
         """Take a connection out of the table, the timers and the accounts."""
-        self.connections.remove(connection)
         self._timers.disarm(connection)
-        self._uncount(connection)
+        self._remove(connection)
 
-    def _uncount(self, connection: Connection) -> None:
+    def _remove(self, connection: Connection) -> None:
+        self.connections.remove(connection)
         if connection.state in ACTIVE:
             connection.real_server.active -= 1
         else:
             connection.real_server.inactive -= 1
+        if self._port_pools:
+            self._release_port(connection)
 
     def next_deadline(self) -> float | None:
         """When `handle_timers` is to be called next; None: not before another packet."""
-        return self._timers.next_deadline()
+        fragments = self.fragments.next_deadline()
+        connections = self._timers.next_deadline()
+        if fragments is None or connections is None:
+            return connections if fragments is None else fragments
+        return min(fragments, connections)
 
     def handle_timers(self, now: float) -> tuple[bytes, ...]:
         """Do what is due at `now`, a bounded amount of it; return packets to send.
@@ -426,9 +605,17 @@ class Switch:
         If more is left, `next_deadline` lies in the past.
         """
         for connection in self._timers.expired(now, EXPIRE_AT_ONCE):
-            self.connections.remove(connection)
-            self._uncount(connection)
+            self._remove(connection)
+        for datagram in self.fragments.expire(now):
+            self._counters[Reason.FRAGMENT_EXPIRED] += len(datagram.held)
         return ()
+
+
+def _lacks_checksum(packet: Packet) -> bool:
+    """Whether this is UDP over IPv6 without a checksum (RFC 8200, section 8.1: discard)."""
+    if packet.protocol != UDP or packet.version != 6 or packet.partial:
+        return False
+    return UDPHeader(packet.buffer, packet.l4).checksum == 0
 
 
 def _opens(flags: int) -> bool:

@@ -9,7 +9,7 @@ shard, and CPython keeps a key's hash, so that the dict does not compute it agai
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 
 from lb_switch.connections.connection import Connection
@@ -34,6 +34,11 @@ class TableFullError(Exception):
     """The table is at its bound, and nothing in it may be evicted."""
 
 
+def _source(connection: Connection) -> bytes:
+    key = connection.original_key
+    return key[: (len(key) - 4) // 2]
+
+
 def _shards() -> Shards:
     return tuple({} for _ in range(SHARD_MASK + 1))
 
@@ -41,14 +46,19 @@ def _shards() -> Shards:
 class ConnectionTable:
     """Connections by protocol and flow key, at most `max_connections`.
 
+    `count_half_open_by_source` keeps a count for each client address, for a limit on them.
+
     `shards` (by protocol) is open to the short road, which looks up
     `shards[protocol][hash(key) >> SHARD_SHIFT & SHARD_MASK]` itself.
     """
 
-    def __init__(self, max_connections: int = 1_000_000) -> None:
+    def __init__(
+        self, max_connections: int = 1_000_000, *, count_half_open_by_source: bool = False
+    ) -> None:
         self.max_connections = max_connections
         self.shards: dict[int, Shards] = {TCP: _shards(), UDP: _shards()}
         self._half_open: OrderedDict[Connection, None] = OrderedDict()
+        self._half_open_of: Counter[bytes] | None = Counter() if count_half_open_by_source else None
         self._count = 0
 
     def __len__(self) -> int:
@@ -60,7 +70,7 @@ class ConnectionTable:
         for shards in self.shards.values():
             for shard in shards:
                 for key, connection in shard.items():
-                    if key == connection.original_key:
+                    if key == connection.reply_key:
                         yield connection
 
     def _shard(self, protocol: int, key: bytes) -> dict[bytes, Connection]:
@@ -70,8 +80,11 @@ class ConnectionTable:
         """Return the connection that has this key, in either direction, or None."""
         return self.shards[protocol][hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
 
-    def insert(self, connection: Connection) -> None:
+    def insert(self, connection: Connection, *, reply_only: bool = False) -> None:
         """Put it in under both keys, or under neither.
+
+        `reply_only` is for datagrams scheduled one by one: only the answers are looked up, since
+        several real servers may be answering one and the same client socket.
 
         Raises KeyClashError when one of the keys is taken, TableFullError at the bound.
         """
@@ -80,26 +93,43 @@ class ConnectionTable:
         protocol = connection.protocol
         original = self._shard(protocol, connection.original_key)
         reply = self._shard(protocol, connection.reply_key)
-        holder = original.get(connection.original_key) or reply.get(connection.reply_key)
+        holder = reply.get(connection.reply_key)
+        if holder is None and not reply_only:
+            holder = original.get(connection.original_key)
         if holder is not None:
             raise KeyClashError(holder)
-        original[connection.original_key] = connection
+        if not reply_only:
+            original[connection.original_key] = connection
         reply[connection.reply_key] = connection
         self._count += 1
         if connection.state is State.SYN_RECV:
             self._half_open[connection] = None
+            if self._half_open_of is not None:
+                self._half_open_of[_source(connection)] += 1
 
     def remove(self, connection: Connection) -> None:
-        """Take it out, both keys.  It must be in the table."""
+        """Take it out, whatever keys it has there.  It must be in the table."""
         protocol = connection.protocol
-        del self._shard(protocol, connection.original_key)[connection.original_key]
+        original = self._shard(protocol, connection.original_key)
+        if original.get(connection.original_key) is connection:
+            del original[connection.original_key]
         del self._shard(protocol, connection.reply_key)[connection.reply_key]
         self._count -= 1
-        self._half_open.pop(connection, None)
+        self.no_longer_half_open(connection)
 
     def no_longer_half_open(self, connection: Connection) -> None:
         """Note that it left SYN_RECV: a flood of SYNs cannot evict it any more."""
-        self._half_open.pop(connection, None)
+        if connection in self._half_open:
+            del self._half_open[connection]
+            if self._half_open_of is not None:
+                source = _source(connection)
+                self._half_open_of[source] -= 1
+                if not self._half_open_of[source]:
+                    del self._half_open_of[source]
+
+    def half_open_of(self, source: bytes) -> int:
+        """How many connections of this source address are in SYN_RECV, if that is counted."""
+        return 0 if self._half_open_of is None else self._half_open_of[source]
 
     @property
     def half_open(self) -> int:

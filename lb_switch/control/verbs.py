@@ -83,7 +83,7 @@ def _connections_shard_by_shard(table: ConnectionTable) -> Iterator[Connection]:
     for shards in table.shards.values():
         for shard in shards:
             for key, connection in list(shard.items()):
-                if key == connection.original_key:
+                if key == connection.reply_key:
                     yield connection
 
 

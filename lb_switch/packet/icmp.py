@@ -29,8 +29,16 @@ V6_ECHO_REPLY = 129
 V6_PORT_UNREACHABLE = 4
 
 ERROR_TYPES = frozenset({DESTINATION_UNREACHABLE, TIME_EXCEEDED, PARAMETER_PROBLEM})
-V6_ERROR_TYPES = frozenset(range(128))
-"""RFC 4443, section 2.1: the high-order bit of an error's type is zero."""
+V6_ERROR_TYPES = frozenset(
+    {
+        V6_DESTINATION_UNREACHABLE,
+        V6_PACKET_TOO_BIG,
+        V6_TIME_EXCEEDED,
+        V6_PARAMETER_PROBLEM,
+    }
+)
+V6_NEIGHBOUR_TYPES = frozenset(range(133, 138))
+"""Neighbour discovery (RFC 4861): router and neighbour solicitations and their kin."""
 
 
 class ICMPHeader(View):

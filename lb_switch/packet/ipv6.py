@@ -11,6 +11,9 @@ ROUTING = 43
 FRAGMENT = 44
 DESTINATION_OPTIONS = 60
 
+EXTENSION_HEADERS = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS})
+"""Those a packet is read through to its transport header."""
+
 
 class IPv6Header(View):
     """A view of an IPv6 header.

@@ -7,13 +7,13 @@ that no packet, however it lies about itself, makes the switch look or write out
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from lb_switch.packet import icmp, ipv4, ipv6, tcp, udp
 from lb_switch.servers import TCP, UDP
 from lb_switch.verdict import Reason
 
 _IPV4 = struct.Struct("!BxHxxHxBxx")
-_EXTENSION_HEADERS = frozenset({ipv6.HOP_BY_HOP, ipv6.ROUTING, ipv6.DESTINATION_OPTIONS})
 
 
 class ParseError(Exception):
@@ -24,22 +24,34 @@ class ParseError(Exception):
         self.reason = reason
 
 
+class Fragment(NamedTuple):
+    """What makes a packet part of a datagram (RFC 791, section 3.2; RFC 8200, section 4.5)."""
+
+    identification: int
+    """16 bits, or 32 for IPv6."""
+    offset: int
+    """Of its payload in that of the datagram, in bytes."""
+    more: bool
+    """Whether others follow."""
+    start: int
+    """Where its part of the payload begins in the buffer."""
+
+
 class Packet:
     """One IP packet in a buffer: offsets into it, never copies.
 
     `start`  of the IP header          `l4`   of the TCP, UDP or ICMP header
     `end`    of the IP packet by its own length: bytes behind it are padding
     `key`    the flow key (TCP and UDP only, and not of later fragments; else empty)
-    `first_fragment`, `later_fragment`   at most one is true; neither for a whole packet
+    `fragment`   None for a whole packet
     """
 
     __slots__ = (
         "buffer",
         "end",
-        "first_fragment",
+        "fragment",
         "key",
         "l4",
-        "later_fragment",
         "partial",
         "protocol",
         "start",
@@ -64,8 +76,7 @@ class Packet:
         self.l4 = l4
         self.partial = partial
         self.key = b""
-        self.first_fragment = False
-        self.later_fragment = False
+        self.fragment: Fragment | None = None
 
     @property
     def source(self) -> bytes:
@@ -82,9 +93,9 @@ class Packet:
         return bytes(self.buffer[self.start + 24 : self.start + 40])
 
     @property
-    def fragment(self) -> bool:
-        """Whether this is part of a datagram only."""
-        return self.first_fragment or self.later_fragment
+    def later_fragment(self) -> bool:
+        """Whether this is a fragment without the L4 header."""
+        return self.fragment is not None and self.fragment.offset > 0
 
     @property
     def payload(self) -> bytes:
@@ -127,8 +138,12 @@ def _parse_ipv4(buffer: bytearray, start: int, length: int, partial: bool) -> Pa
         buffer, start, start + total_length, 4, protocol, start + header_length, partial
     )
     if flags_and_offset & (ipv4.MORE_FRAGMENTS | ipv4.OFFSET_MASK):
-        packet.later_fragment = bool(flags_and_offset & ipv4.OFFSET_MASK)
-        packet.first_fragment = not packet.later_fragment
+        packet.fragment = Fragment(
+            int.from_bytes(buffer[start + 4 : start + 6], "big"),
+            (flags_and_offset & ipv4.OFFSET_MASK) * 8,
+            bool(flags_and_offset & ipv4.MORE_FRAGMENTS),
+            packet.l4,
+        )
     return packet
 
 
@@ -142,14 +157,19 @@ def _parse_ipv6(buffer: bytearray, start: int, length: int, partial: bool) -> Pa
     protocol = buffer[start + 6]
     at = start + ipv6.HEADER_LENGTH
     packet = Packet(buffer, start, end, 6, protocol, at, partial)
-    while protocol in _EXTENSION_HEADERS or protocol == ipv6.FRAGMENT:
+    while protocol in ipv6.EXTENSION_HEADERS:
         if at + 8 > end:
             raise ParseError(Reason.TRUNCATED, "an extension header goes beyond the packet")
         if protocol == ipv6.FRAGMENT:
             offset_and_more = int.from_bytes(buffer[at + 2 : at + 4], "big")
-            packet.later_fragment = bool(offset_and_more & 0xFFF8)
             # RFC 6946: offset 0 and no more to come is an atomic fragment, a whole packet.
-            packet.first_fragment = offset_and_more & 0xFFF9 == 1
+            if offset_and_more & 0xFFF9:
+                packet.fragment = Fragment(
+                    int.from_bytes(buffer[at + 4 : at + 8], "big"),
+                    offset_and_more & 0xFFF8,
+                    bool(offset_and_more & 1),
+                    at + 8,
+                )
             size = 8
         else:
             size = (buffer[at + 1] + 1) * 8
@@ -181,7 +201,7 @@ def _parse_l4(packet: Packet) -> None:
         length = int.from_bytes(buffer[l4 + 4 : l4 + 6], "big")
         if length < udp.HEADER_LENGTH:
             raise ParseError(Reason.BAD_HEADER, f"UDP length {length}")
-        if length > room and not packet.first_fragment:
+        if length > room and packet.fragment is None:
             raise ParseError(Reason.TRUNCATED, f"UDP length {length} in {room} bytes")
     elif protocol in {icmp.ICMP, icmp.ICMPV6}:
         if room < icmp.HEADER_LENGTH:

@@ -52,7 +52,7 @@ def test_where_the_headers_are(sentence: str, packet: ScapyPacket, l4: int) -> N
     assert read_packet.l4 - read_packet.start == l4, sentence
     assert read_packet.end - read_packet.start == len(data)
     assert read_packet.protocol == 6
-    assert not read_packet.fragment
+    assert read_packet.fragment is None
     addresses = V6 if packet.version == 6 else V4
     assert str(source_endpoint(read_packet.key).ip) == addresses["src"]
     assert source_endpoint(read_packet.key).port == 40000
@@ -101,19 +101,31 @@ def test_what_contradicts_itself(
 
 
 @pytest.mark.parametrize(
-    ("packet", "first", "later"),
+    ("packet", "fragment"),
     [
-        (IP(**V4, flags="MF") / UDP(len=3000) / Raw(bytes(1472)), True, False),
-        (IP(**V4, flags="MF", frag=185, proto=17) / Raw(bytes(1480)), False, True),
-        (IP(**V4, frag=370, proto=17) / Raw(bytes(20)), False, True),
-        (IP(**V4, flags="DF") / UDP(), False, False),
-        (IPv6(**V6) / IPv6ExtHdrFragment(m=1) / UDP(len=3000) / Raw(bytes(40)), True, False),
-        (IPv6(**V6) / IPv6ExtHdrFragment(offset=6, m=1, nh=17) / Raw(bytes(40)), False, True),
+        (IP(**V4, id=7, flags="MF") / UDP(len=3000) / Raw(bytes(1472)), (7, 0, True)),
+        (IP(**V4, id=7, flags="MF", frag=185, proto=17) / Raw(bytes(1480)), (7, 1480, True)),
+        (IP(**V4, id=7, frag=370, proto=17) / Raw(bytes(20)), (7, 2960, False)),
+        (IP(**V4, id=7, flags="DF") / UDP(), None),
+        (IPv6(**V6) / IPv6ExtHdrFragment(id=1 << 30, m=1) / UDP(len=99), (1 << 30, 0, True)),
+        (
+            IPv6(**V6) / IPv6ExtHdrFragment(id=9, offset=6, m=1, nh=17) / Raw(bytes(40)),
+            (9, 48, True),
+        ),
     ],
 )
-def test_fragments_are_recognised(packet: ScapyPacket, first: bool, later: bool) -> None:
+def test_fragments_are_recognised(
+    packet: ScapyPacket, fragment: tuple[int, int, bool] | None
+) -> None:
     read_packet = read(packet)
-    assert (read_packet.first_fragment, read_packet.later_fragment) == (first, later)
+    if fragment is None:
+        assert read_packet.fragment is None
+    else:
+        assert read_packet.fragment is not None
+        assert read_packet.fragment[:3] == fragment
+        assert read_packet.fragment.start == read_packet.l4
+    later = fragment is not None and fragment[1] > 0
+    assert read_packet.later_fragment == later
     assert bool(read_packet.key) == (not later), "only a later fragment has no ports"
 
 

@@ -1,0 +1,176 @@
+"""Fragments: the first one, which has the ports, decides; the others follow it.
+
+The switch does not put datagrams together again.  It remembers, by source, destination,
+identification and protocol (RFC 791, section 3.2; RFC 8200, section 4.5), what became of the first
+fragment, and does the same with the others.  A fragment that comes before the first is held until
+that one arrives or time is up.
+
+What is refused: a byte of a datagram that comes twice (RFC 5722; so also a second first fragment,
+with which an attacker could have the ports rewritten after the decision), a later fragment inside
+the TCP header (RFC 3128), and an end beyond 65,535 bytes.  Everything is bounded: datagrams
+remembered, bytes held, time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lb_switch.connections.connection import Connection
+from lb_switch.connections.tcp_state import Direction
+from lb_switch.packet import tcp
+from lb_switch.packet.parse import Packet
+from lb_switch.servers import TCP
+from lb_switch.verdict import Action
+
+TIMEOUT = 30.0
+"""Seconds from the first one seen of a datagram (Linux's ipfrag_time)."""
+MAX_DATAGRAMS = 4096
+MAX_HELD_BYTES = 4 << 20
+_MAX_DATAGRAM = 65535
+_UNIT = 8
+
+DatagramKey = tuple[bytes, bytes, int, int]
+
+
+class Fate(NamedTuple):
+    """What became of the first fragment.
+
+    FORWARD comes with connection and direction; PASS and DROP without.
+    """
+
+    action: Action
+    connection: Connection | None = None
+    direction: Direction | None = None
+
+
+class RefusedError(Exception):
+    """The fragment must not go on."""
+
+
+class HeldTooMuchError(Exception):
+    """There is no room to hold this fragment."""
+
+
+class Datagram:
+    """One datagram under way: which parts came, what is held, and its fate once decided."""
+
+    __slots__ = ("_end", "_units", "deadline", "fate", "held", "held_bytes")
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.fate: Fate | None = None
+        self.held: list[bytes] = []
+        self.held_bytes = 0
+        self._units = 0
+        self._end: int | None = None
+
+    def note(self, offset: int, length: int, last: bool) -> None:
+        """Note the arrival of `length` bytes at `offset`.  Raises RefusedError."""
+        end = offset + length
+        if end > _MAX_DATAGRAM or length == 0 or (not last and length % _UNIT):
+            raise RefusedError
+        units = ((1 << -(-length // _UNIT)) - 1) << (offset // _UNIT)
+        beyond = self._end is not None and (last or end > self._end)
+        if self._units & units or beyond or (last and self._units >> -(-end // _UNIT)):
+            raise RefusedError
+        self._units |= units
+        if last:
+            self._end = end
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part has come."""
+        return self._end is not None and self._units == (1 << -(-self._end // _UNIT)) - 1
+
+
+class FragmentTracker:
+    """The datagrams that are under way in fragments."""
+
+    def __init__(
+        self, max_datagrams: int = MAX_DATAGRAMS, max_held_bytes: int = MAX_HELD_BYTES
+    ) -> None:
+        self._datagrams: OrderedDict[DatagramKey, Datagram] = OrderedDict()
+        self._max_datagrams = max_datagrams
+        self._max_held_bytes = max_held_bytes
+        self.held_bytes = 0
+        self.expired = 0
+        """Held fragments whose first never came, or came too late."""
+
+    def __len__(self) -> int:
+        return len(self._datagrams)
+
+    @property
+    def held(self) -> int:
+        """How many fragments wait for their first."""
+        return sum(len(datagram.held) for datagram in self._datagrams.values())
+
+    def find(self, packet: Packet) -> Datagram | None:
+        """Return the datagram this fragment belongs to, if a part of it came before."""
+        return self._datagrams.get(_key(packet))
+
+    def note(self, packet: Packet, now: float) -> Datagram:
+        """Note the arrival of a fragment.  Raises RefusedError, after which it must not go on."""
+        fragment = packet.fragment
+        assert fragment is not None
+        if 0 < fragment.offset < tcp.MIN_LENGTH and packet.protocol == TCP:
+            raise RefusedError
+        key = _key(packet)
+        datagram = self._datagrams.get(key)
+        if datagram is None:
+            if len(self._datagrams) >= self._max_datagrams:
+                self._drop(next(iter(self._datagrams)))
+            datagram = self._datagrams[key] = Datagram(now + TIMEOUT)
+        datagram.note(fragment.offset, packet.end - fragment.start, not fragment.more)
+        return datagram
+
+    def hold(self, packet: Packet, datagram: Datagram) -> None:
+        """Keep a copy until the first fragment comes.  Raises HeldTooMuchError."""
+        length = packet.end - packet.start
+        if self.held_bytes + length > self._max_held_bytes:
+            raise HeldTooMuchError
+        datagram.held.append(bytes(packet.buffer[packet.start : packet.end]))
+        datagram.held_bytes += length
+        self.held_bytes += length
+
+    def decide(self, datagram: Datagram, fate: Fate) -> list[bytes]:
+        """Give the datagram its fate; return what was held, in order of arrival."""
+        datagram.fate = fate
+        held, datagram.held = datagram.held, []
+        self.held_bytes -= datagram.held_bytes
+        datagram.held_bytes = 0
+        return held
+
+    def forget_if_complete(self, packet: Packet, datagram: Datagram) -> None:
+        """Make the identification free again as soon as every part has come."""
+        if datagram.complete and datagram.fate is not None:
+            del self._datagrams[_key(packet)]
+
+    def forget(self, packet: Packet) -> None:
+        """Let the datagram go its way: the switch has no business with it."""
+        del self._datagrams[_key(packet)]
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has something to do."""
+        for datagram in self._datagrams.values():
+            return datagram.deadline
+        return None
+
+    def expire(self, now: float) -> Iterator[Datagram]:
+        """Forget, and yield, the datagrams whose time is up."""
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            yield self._drop(next(iter(self._datagrams)))
+
+    def _drop(self, key: DatagramKey) -> Datagram:
+        datagram = self._datagrams.pop(key)
+        self.expired += len(datagram.held)
+        self.held_bytes -= datagram.held_bytes
+        return datagram
+
+
+def _key(packet: Packet) -> DatagramKey:
+    assert packet.fragment is not None
+    # The protocol tells IPv4's 16-bit identifications apart; RFC 8200 needs none.
+    protocol = packet.protocol if packet.version == 4 else 0
+    return packet.source, packet.destination, packet.fragment.identification, protocol
