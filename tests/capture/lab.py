@@ -169,7 +169,9 @@ class Lab:
         """
         return self.run(self.switch, "sh", "-c", script).splitlines()
 
-    def socket(self, name: str, kind: int = socket.SOCK_STREAM, family: int = 2) -> socket.socket:
+    def open_socket(
+        self, name: str, kind: int = socket.SOCK_STREAM, family: int = 2
+    ) -> socket.socket:
         with inside(name):
             made = socket.socket(family, kind)
         made.settimeout(10.0)
@@ -182,7 +184,7 @@ class Lab:
 
     def listen(self, ip: str, port: int = 8080) -> socket.socket:
         """Return a listening TCP socket of a real server."""
-        listener = self.socket(self.server, family=10 if ":" in ip else 2)
+        listener = self.open_socket(self.server, family=10 if ":" in ip else 2)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((ip, port))
         listener.listen(64)
@@ -190,7 +192,7 @@ class Lab:
 
     def connect(self, ip: str = VIP, port: int = 80, timeout: float = 10.0) -> socket.socket:
         """Return a client's TCP connection."""
-        connection = self.socket(self.client, family=10 if ":" in ip else 2)
+        connection = self.open_socket(self.client, family=10 if ":" in ip else 2)
         connection.settimeout(timeout)
         try:
             connection.connect((ip, port))
@@ -201,7 +203,7 @@ class Lab:
 
     def udp(self, name: str, *address: Any) -> socket.socket:
         """Return a UDP socket in a namespace, bound if an address is given."""
-        made = self.socket(name, socket.SOCK_DGRAM)
+        made = self.open_socket(name, socket.SOCK_DGRAM)
         if address:
             made.bind(address)
         return made

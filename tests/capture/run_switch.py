@@ -16,9 +16,10 @@ from pathlib import Path
 from lb_switch.capture.interface import CaptureError, LiveCapture
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.tun import TunCapture
+from lb_switch.packet.endpoint import Endpoint
 from lb_switch.runtime import Loop
 from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import Endpoint, RealServer, VirtualServer
+from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Switch
 
 

@@ -175,7 +175,7 @@ def test_other_traffic_is_left_alone(lab: Lab, capture: str) -> None:
 
 def test_a_probe_of_the_switch_itself_reaches_a_real_server(lab: Lab, capture: str) -> None:
     lab.start(capture)
-    with lab.listen(SERVERS[0]) as listener, lab.socket(lab.switch) as probe:
+    with lab.listen(SERVERS[0]) as listener, lab.open_socket(lab.switch) as probe:
         probe.connect((SERVERS[0], 8080))
         served, peer = listener.accept()
         with served:

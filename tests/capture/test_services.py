@@ -1,0 +1,47 @@
+"""Which services the host's rules are made for, and how long."""
+
+from __future__ import annotations
+
+from lb_switch.capture.services import Service, Services
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import TCP
+from lb_switch.scheduling.rr import RoundRobin
+from lb_switch.servers import RealServer, VirtualServer
+
+VIP = Endpoint.parse("10.0.1.100:80")
+
+
+def real(text: str) -> RealServer:
+    return RealServer(Endpoint.parse(text))
+
+
+def test_values_of_the_configuration() -> None:
+    web = VirtualServer("web", VIP, TCP, RoundRobin(), [real("10.0.2.11:80"), real("10.0.2.12:80")])
+    assert Services().of([web]) == (
+        Service(VIP, TCP, tuple(server.endpoint for server in web.real_servers)),
+    )
+
+
+def test_a_removed_real_server_stays_while_it_has_connections() -> None:
+    old, new = real("10.0.2.11:80"), real("10.0.2.12:80")
+    web = VirtualServer("web", VIP, TCP, RoundRobin(), [old, new])
+    services = Services()
+    services.of([web])
+    old.active = 1
+    web.remove(old)
+    assert services.of([web]) == (Service(VIP, TCP, (new.endpoint, old.endpoint)),)
+    old.active, old.inactive = 0, 1
+    assert services.of([web]) == (Service(VIP, TCP, (new.endpoint, old.endpoint)),)
+    old.inactive = 0
+    assert services.of([web]) == (Service(VIP, TCP, (new.endpoint,)),)
+
+
+def test_so_does_a_removed_virtual_server() -> None:
+    old = real("10.0.2.11:80")
+    web = VirtualServer("web", VIP, TCP, RoundRobin(), [old])
+    services = Services()
+    services.of([web])
+    old.active = 1
+    assert services.of([]) == (Service(VIP, TCP, (old.endpoint,)),)
+    old.active = 0
+    assert services.of([]) == ()

@@ -1,0 +1,251 @@
+"""Applying, journalling, undoing and reclaiming, on a host that only writes down its orders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lb_switch.capture.host import setup
+from lb_switch.capture.host.setup import HostSetup
+from lb_switch.capture.host.steps import Chain, Change, Sysctl
+from lb_switch.capture.interface import CaptureError
+
+A = Change(("add", "a"), ("del", "a"))
+B = Change(("add", "b"), ("del", "b"))
+C = Change(("add", "c"), ("del", "c"))
+
+
+class Host:
+    """Stands in for the programs of the host and for /proc/sys."""
+
+    def __init__(self, sysctls: Path) -> None:
+        self.ran: list[str] = []
+        self.failing: set[str] = set()
+        self.saved = ""
+        self.sysctls = sysctls
+
+    def run(self, argv: Sequence[str], stdin: str = "") -> str:
+        text = " ".join(argv)
+        if argv[0].endswith("-save"):
+            return self.saved
+        self.ran.append(text + (" <<< " + stdin.replace("\n", "; ") if stdin else ""))
+        if text in self.failing:
+            raise CaptureError(f"{text}: no")
+        return ""
+
+    def sysctl(self, path: str, value: str | None = None) -> str:
+        file = self.sysctls / path
+        if value is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(value + "\n")
+        return file.read_text().strip()
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made = Host(tmp_path / "sys")
+    monkeypatch.setattr(setup, "run", made.run)
+    monkeypatch.setattr(setup, "delete_table", lambda *table: made.ran.append(f"table {table}"))
+    monkeypatch.setattr(setup, "_SYSCTLS", made.sysctls)
+    monkeypatch.setattr(setup, "_LOCK", f"\0lb-switch-test-{tmp_path}")
+    return made
+
+
+@pytest.fixture
+def started(host: Host, tmp_path: Path) -> Iterator[HostSetup]:
+    made = HostSetup(tmp_path / "state")
+    made.acquire()
+    yield made
+    made.release()
+
+
+def journal(host_setup: HostSetup) -> list[object]:
+    """What the state file lists, without its first line."""
+    return [json.loads(line) for line in host_setup.state_file.read_text().splitlines()[1:]]
+
+
+def test_steps_are_undone_in_reverse(host: Host, started: HostSetup) -> None:
+    started.apply([A, B])
+    started.release()
+    assert host.ran == ["add a", "add b", "del b", "del a"]
+    assert not started.state_file.exists()
+    started.release()
+    assert len(host.ran) == 4
+
+
+def test_the_undoing_is_on_disk_before_the_change(
+    host: Host, started: HostSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[object]] = []
+    monkeypatch.setattr(setup, "run", lambda *_: seen.append(journal(started)))
+    started.apply([A, B])
+    assert seen == [
+        [[["run", "del", "a"]]],
+        [[["run", "del", "a"]], [["run", "del", "b"]]],
+    ]
+
+
+def test_a_change_of_the_plan_adds_before_it_removes(host: Host, started: HostSetup) -> None:
+    started.apply([A, B])
+    host.ran.clear()
+    started.apply([C, A])
+    assert host.ran == ["add c", "del b"]
+    assert journal(started) == [[["run", "del", "a"]], [["run", "del", "c"]]]
+    started.release()
+    assert host.ran[2:] == ["del c", "del a"]
+
+
+def test_a_step_of_the_same_slot_takes_the_others_place(host: Host, started: HostSetup) -> None:
+    started.apply([Change(("set", "1"), ("unset",), slot="s")])
+    started.apply([Change(("set", "2"), ("unset",), slot="s")])
+    started.release()
+    assert host.ran == ["set 1", "set 2", "unset"]
+
+
+def test_a_failing_step_undoes_what_came_with_it(host: Host, started: HostSetup) -> None:
+    started.apply([A])
+    host.failing.add("add c")
+    host.ran.clear()
+    with pytest.raises(CaptureError, match="add c: no"):
+        started.apply([A, B, C])
+    assert host.ran == ["add b", "add c", "del c", "del b"]
+    assert journal(started) == [[["run", "del", "a"]]]
+
+
+def test_a_failing_undo_does_not_keep_the_rest(
+    host: Host, started: HostSetup, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.apply([A, B])
+    host.failing.add("del b")
+    started.release()
+    assert host.ran[-2:] == ["del b", "del a"]
+    assert "while undoing: del b: no" in caplog.text
+
+
+def test_sysctls_return_to_their_old_values(host: Host, started: HostSetup) -> None:
+    host.sysctl("x/forward", "0")
+    host.sysctl("x/one", "7")
+    started.apply([Sysctl("x/forward", "1", ("x/one", "x/absent"))])
+    host.sysctl("x/one", "9")  # as the kernel does when the first is written
+    assert host.sysctl("x/forward") == "1"
+    assert journal(started) == [[["sysctl", "x/forward", "0"], ["sysctl", "x/one", "7"]]]
+    started.release()
+    assert (host.sysctl("x/forward"), host.sysctl("x/one")) == ("0", "7")
+
+
+def test_a_sysctl_that_is_right_already_is_not_touched_at_the_end(
+    host: Host, started: HostSetup
+) -> None:
+    host.sysctl("x/forward", "1")
+    host.sysctl("x/one", "7")
+    started.apply([Sysctl("x/forward", "1", ("x/one",))])
+    host.sysctl("x/one", "9")
+    started.release()
+    assert host.sysctl("x/one") == "9"
+
+
+def test_sysctls_of_the_device_are_not_recorded(host: Host, started: HostSetup) -> None:
+    host.sysctl("x/device", "0")
+    started.apply(
+        [Sysctl("x/device", "1", recorded=False), Sysctl("x/absent/deep", "1", optional=True)]
+    )
+    started.release()
+    assert host.sysctl("x/device") == "1"
+
+
+def test_a_sysctl_that_is_missing_is_one_clear_line(started: HostSetup) -> None:
+    with pytest.raises(CaptureError, match="cannot set /proc/sys/x/absent: No such file"):
+        started.apply([Sysctl("x/absent", "1")])
+
+
+CHAIN = Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 1",))
+
+
+def test_a_table_that_was_absent_and_is_empty_again_is_deleted(
+    host: Host, started: HostSetup
+) -> None:
+    started.apply([CHAIN])
+    started.apply([Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 2",))])
+    host.saved = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+    started.release()
+    restore = "iptables-restore --noflush <<< *raw; :OURS - [0:0];"
+    assert host.ran == [
+        f"{restore} -A OURS -d 1; -A PREROUTING -j OURS; COMMIT; ",
+        f"{restore} -A OURS -d 2; COMMIT; ",
+        "iptables -w -t raw -D PREROUTING -j OURS",
+        "iptables -w -t raw -F OURS",
+        "iptables -w -t raw -X OURS",
+        "table ('iptables', 'raw')",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ":PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DROP",
+        ":PREROUTING DROP [0:0]",
+        ":PREROUTING ACCEPT [0:0]\n:THEIRS - [0:0]",
+    ],
+)
+def test_a_table_that_others_have_put_something_into_stays(
+    host: Host, started: HostSetup, content: str
+) -> None:
+    started.apply([CHAIN])
+    host.saved = f"*raw\n{content}\nCOMMIT\n"
+    started.release()
+    assert not [line for line in host.ran if line.startswith("table")]
+
+
+def test_a_table_that_was_there_before_stays(host: Host, started: HostSetup) -> None:
+    host.saved = "*raw\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"
+    started.apply([CHAIN])
+    started.release()
+    assert not [line for line in host.ran if line.startswith("table")]
+
+
+def killed(host_setup: HostSetup) -> None:
+    """Let the lock go as a killed process does, and nothing else."""
+    lock = host_setup._lock
+    assert lock is not None
+    lock.close()
+
+
+def test_the_next_start_reclaims_in_reverse(host: Host, started: HostSetup) -> None:
+    host.sysctl("x/forward", "0")
+    started.apply([Sysctl("x/forward", "1"), A, B])
+    killed(started)
+    host.ran.clear()
+    host.failing.add("del b")  # it had vanished with its device
+    after = HostSetup(started.state_file.parent)
+    after.acquire()
+    assert host.ran == ["del b", "del a"]
+    assert host.sysctl("x/forward") == "0"
+    assert not after.state_file.exists()
+    after.release()
+
+
+def test_a_journal_of_another_boot_is_thrown_away(
+    host: Host, started: HostSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started.apply([A])
+    killed(started)
+    host.ran.clear()
+    monkeypatch.setattr(setup, "_identity", lambda: {"boot": "another", "namespace": ""})
+    after = HostSetup(started.state_file.parent)
+    after.acquire()
+    assert host.ran == []
+    assert not after.state_file.exists()
+    after.release()
+
+
+def test_the_lock_is_held_until_release(host: Host, started: HostSetup) -> None:
+    second = HostSetup(started.state_file.parent)
+    with pytest.raises(CaptureError, match=r"another lb-switch runs .* \(pid \d+\): stop it"):
+        second.acquire()
+    second.release()
+    started.release()
+    second.acquire()
+    second.release()

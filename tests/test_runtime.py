@@ -1,0 +1,225 @@
+"""The loop, on the in-memory capture and a clock that tests turn."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from lb_switch.capture.interface import CaptureError
+from lb_switch.capture.memory import MemoryCapture
+from lb_switch.runtime import BATCH, Loop
+from lb_switch.switch import Switch
+from lb_switch.verdict import Reason
+from tests.support.packets import tcp
+
+STRANGER = tcp(("10.0.1.2", 40000), ("10.0.9.9", 80), "S")
+
+
+class Clock:
+    """Time that passes only while the loop waits: each reading is a second later."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.readings = 0
+
+    def __call__(self) -> float:
+        self.readings += 1
+        self.now += 1.0
+        return self.now
+
+
+class Bed:
+    """A loop on a memory capture, which stops itself after `ready` has run."""
+
+    def __init__(self, **options: Callable[[float], None]) -> None:
+        self.switch, self.capture, self.clock = Switch(), MemoryCapture(), Clock()
+        self.loop = Loop(
+            self.switch, self.capture, on_ready=self._ready, clock=self.clock, **options
+        )
+        self.ready: Callable[[], None] = self.loop.stop
+
+    def _ready(self) -> None:
+        self.ready()
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+def test_packets_are_handled_in_bounded_batches(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(BATCH + 5):
+        bed.capture.feed(STRANGER)
+    batches: list[tuple[int, float]] = []
+    handle_batch = bed.capture.handle_batch
+
+    def recorded(switch: Switch, now: float, limit: int) -> int:
+        count = handle_batch(switch, now, limit)
+        batches.append((count, now))
+        if sum(n for n, _ in batches) == BATCH + 5:
+            bed.loop.stop()
+        return count
+
+    monkeypatch.setattr(bed.capture, "handle_batch", recorded)
+    bed.ready = lambda: None
+    bed.loop.run()
+    assert batches == [(BATCH, 102.0), (5, 103.0)]
+    assert bed.clock.readings == 3, "once at the start, once per wake-up"
+    assert bed.switch.counters[Reason.NOT_FOR_THE_SWITCH] == BATCH + 5
+
+
+def test_timers_run_when_due_and_their_packets_are_sent(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[float] = []
+
+    def handle_timers(now: float) -> tuple[bytes, ...]:
+        ran.append(now)
+        if len(ran) == 2:
+            bed.loop.stop()
+        return (b"released",)
+
+    monkeypatch.setattr(bed.switch, "next_deadline", lambda: 101.0 + len(ran))
+    monkeypatch.setattr(bed.switch, "handle_timers", handle_timers)
+    bed.ready = lambda: None
+    bed.loop.run()
+    assert ran == [102.0, 103.0]
+    assert bed.capture.sent == [b"released", b"released"]
+
+
+def test_an_exception_in_the_timers_does_not_stop_the_loop(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def handle_timers(_now: float) -> tuple[bytes, ...]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            bed.loop.stop()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bed.switch, "next_deadline", lambda: 0.0)
+    monkeypatch.setattr(bed.switch, "handle_timers", handle_timers)
+    bed.ready = lambda: None
+    bed.loop.run()
+    assert calls == 2
+    assert bed.switch.counters[Reason.INTERNAL_ERROR] == 2
+
+
+def test_registered_files_get_their_turn(bed: Bed) -> None:
+    mine, other = socket.socketpair()
+    heard: list[tuple[bytes, float]] = []
+
+    def hear(now: float) -> None:
+        heard.append((mine.recv(10), now))
+        if len(heard) == 2:
+            bed.loop.unregister(mine)
+            bed.loop.stop()
+        else:
+            other.send(b"two")
+            raise RuntimeError("a callback's bug stops nothing")
+
+    with mine, other:
+        bed.loop.register(mine, hear)
+        other.send(b"one")
+        bed.ready = lambda: None
+        bed.loop.run()
+    assert heard == [(b"one", 102.0), (b"two", 103.0)]
+
+
+def test_a_registered_file_can_wait_until_it_is_writable(bed: Bed) -> None:
+    mine, other = socket.socketpair()
+    with mine, other:
+        bed.loop.register(mine, lambda _now: pytest.fail("nothing to read"))
+        bed.loop.register(mine, lambda _now: bed.loop.stop(), writing=True)
+        bed.ready = lambda: None
+        bed.loop.run()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_in_order(bed: Bed, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    bed.ready = lambda: os.kill(os.getpid(), number)
+    bed.loop.run()
+    assert bed.capture.fileno() == -1
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_during_the_start_ends_it_after_the_start(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = bed.capture.open
+
+    def slow_open() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        opened()
+
+    monkeypatch.setattr(bed.capture, "open", slow_open)
+    bed.ready = lambda: None
+    bed.loop.run()
+    assert bed.capture.fileno() == -1
+
+
+def test_hangup_calls_back() -> None:
+    hangups: list[float] = []
+
+    def hang_up(now: float) -> None:
+        hangups.append(now)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    bed = Bed(on_hangup=hang_up)
+    bed.ready = lambda: os.kill(os.getpid(), signal.SIGHUP)
+    bed.loop.run()
+    assert hangups == [102.0]
+
+
+def test_the_capture_is_closed_when_it_fails(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> int:
+        raise CaptureError("lbtun is gone")
+
+    bed.capture.feed(STRANGER)
+    monkeypatch.setattr(bed.capture, "handle_batch", gone)
+    bed.ready = lambda: None
+    with pytest.raises(CaptureError, match="lbtun is gone"):
+        bed.loop.run()
+    assert bed.capture.fileno() == -1
+
+
+def test_the_collector_does_not_run_by_itself_and_never_sees_old_objects(bed: Bed) -> None:
+    seen: list[tuple[bool, int]] = []
+    kept: list[list[int]] = []
+
+    def look() -> None:
+        seen.append((gc.isenabled(), gc.get_freeze_count()))
+        kept.extend([0] for _ in range(20_000))
+        bed.capture.feed(STRANGER)
+
+    def count(_now: float) -> None:
+        seen.append((gc.isenabled(), gc.get_freeze_count()))
+        bed.loop.stop()
+
+    mine, other = socket.socketpair()
+    with mine, other:
+        bed.ready = look
+        handle = bed.switch.handle_packet
+
+        def then_tell(
+            buffer: bytearray, start: int, length: int, now: float, partial: bool = False
+        ) -> object:
+            other.send(b"x")
+            return handle(buffer, start, length, now, partial)
+
+        bed.switch.handle_packet = then_tell  # type: ignore[method-assign,assignment]
+        bed.loop.register(mine, count)
+        bed.loop.run()
+    (enabled, at_start), (still_enabled, later) = seen
+    assert not enabled
+    assert not still_enabled
+    assert later - at_start > 15_000, "what survived is out of the collector's sight"
+    assert gc.isenabled()
