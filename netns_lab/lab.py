@@ -7,32 +7,28 @@ import json
 import os
 import secrets
 import shlex
-import shutil
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from netns_lab import capability, certificate, plan, readiness
+from netns_lab import capability, certificate, plan, programs, readiness
 from netns_lab.config import switch_config
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.picture import picture
-from netns_lab.processes import ProcessRecord, end_in_namespaces, end_recorded, start_time
+from netns_lab.processes import ProcessRecord, end_recorded, start_time
+from netns_lab.programs import CONTROL_SOCKET, environment, lb_switch
 from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_prefix, lab_directory
+from netns_lab.teardown import interrupts_held, netns_path, remove
 from netns_lab.topology import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
 
 DEFAULT_PREFIX = "lb-"
-CONTROL_SOCKET = "control.sock"
 SERVER_PATIENCE = 15.0
 SWITCH_PATIENCE = 20.0
 """Seconds until a program that does not serve counts as failed."""
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 __all__ = [
     "DEFAULT_PREFIX",
@@ -108,7 +104,7 @@ class Lab:
         namespaces = plan.namespaces(self.topology, self.prefix)
         self._claim_directory()
         try:
-            taken = [each for each in namespaces if _netns_path(each).exists()]
+            taken = [each for each in namespaces if netns_path(each).exists()]
             if taken:
                 raise LabError(f"a namespace {taken[0]} exists already and is not this lab's")
             State(self.prefix, self.topology.name, list(namespaces)).save(self.directory)
@@ -128,8 +124,8 @@ class Lab:
 
         Raises LabError if a namespace resists; the state file then stays, for the next try.
         """
-        with _interrupts_held():
-            _remove(self.directory)
+        with interrupts_held():
+            remove(self.directory)
             for process in self._started:
                 process.wait()
                 for pipe in (process.stdin, process.stdout, process.stderr):
@@ -170,7 +166,7 @@ class Lab:
                 timeout=timeout,
                 input=input,
                 stdin=subprocess.DEVNULL if input is None else None,
-                env=_environment(self.directory),
+                env=environment(self.directory),
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired:
@@ -190,7 +186,7 @@ class Lab:
         """
         arguments: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
-            "env": _environment(self.directory),
+            "env": environment(self.directory),
             "start_new_session": True,
         }
         process: subprocess.Popen[Any] = subprocess.Popen(
@@ -205,8 +201,7 @@ class Lab:
 
     def client(self, host: str, *arguments: str, timeout: float = 60.0) -> dict[str, Any]:
         """Run `netns_lab.client` on a host; its result (which names its errors)."""
-        argv = [sys.executable, "-m", "netns_lab.client", *arguments]
-        result = self.exec(host, argv, timeout=timeout)
+        result = self.exec(host, programs.client(arguments), timeout=timeout)
         try:
             answer: dict[str, Any] = json.loads(result.stdout)
         except ValueError:
@@ -237,13 +232,7 @@ class Lab:
     def _start_server(self, host: Host) -> int:
         """Start it; return the descriptor on which it will announce that it serves."""
         readable, writable = os.pipe()
-        argv = [sys.executable, "-m", "netns_lab.server", "--name", host.name]
-        for address in host.addresses:
-            argv += ["--listen", address]
-        for service in host.services:
-            argv += ["--service", f"{service.kind}:{service.port}"]
-        argv += ["--certificate", str(self.directory / certificate.FILE)]
-        argv += ["--ready-fd", str(writable)]
+        argv = programs.server(host, self.directory / certificate.FILE, writable)
         try:
             with (self.directory / f"{host.name}.log").open("ab") as log:
                 self.popen(host.name, argv, stdout=log, stderr=log, pass_fds=(writable,))
@@ -272,7 +261,7 @@ class Lab:
         log_path = self.directory / "switch.log"
         with log_path.open("ab") as log:
             process = self.popen(
-                SWITCH, [*_lb_switch(), "run", str(self.config_path)], stdout=log, stderr=log
+                SWITCH, [*lb_switch(), "run", str(self.config_path)], stdout=log, stderr=log
             )
         with self._changing() as state:
             state.switch = next(each for each in state.processes if each.pid == process.pid)
@@ -292,7 +281,7 @@ class Lab:
 
     def cli(self, *arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run `lb-switch ARGUMENTS` in the switch's namespace."""
-        return self.exec(SWITCH, [*_lb_switch(), *arguments], timeout=timeout)
+        return self.exec(SWITCH, [*lb_switch(), *arguments], timeout=timeout)
 
     def _changing(self) -> contextlib.AbstractContextManager[State]:
         return _changing_or_gone(self.directory, self.prefix)
@@ -323,8 +312,8 @@ def down(prefix: str = DEFAULT_PREFIX) -> bool:
     directory = lab_directory(_checked_prefix(prefix))
     if not directory.is_dir():
         return False
-    with _interrupts_held():
-        _remove(directory)
+    with interrupts_held():
+        remove(directory)
     return True
 
 
@@ -356,7 +345,7 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     if netns not in state.namespaces:
         hosts = ", ".join(each.removeprefix(prefix) for each in state.namespaces)
         raise UnknownNameError(f"no host {host!r} in this lab: {hosts}")
-    code = subprocess.call(plan.inside(netns, *argv), env=_environment(lab_directory(prefix)))
+    code = subprocess.call(plan.inside(netns, *argv), env=environment(lab_directory(prefix)))
     return 128 - code if code < 0 else code
 
 
@@ -409,24 +398,6 @@ def _summary(prefix: str, state: State | None) -> LabSummary:
     )
 
 
-def _remove(directory: Path) -> None:
-    """End the processes, delete the namespaces, then forget: in this order, it can be repeated."""
-    state = State.load(directory)
-    if state is not None:
-        if state.switch is not None:
-            # First and alone: its own clean-up needs the namespace as it was.
-            end_recorded([state.switch])
-        end_recorded(state.processes)
-        end_in_namespaces(state.namespaces)
-        present = [each for each in state.namespaces if _netns_path(each).exists()]
-        for command in plan.down_commands(present):
-            subprocess.run(command, capture_output=True, check=False, start_new_session=True)
-        left = [each for each in present if _netns_path(each).exists()]
-        if left:
-            raise LabError(f"the namespaces {', '.join(left)} could not be deleted")
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def _changing_or_gone(directory: Path, prefix: str) -> Iterator[State]:
     try:
@@ -434,35 +405,6 @@ def _changing_or_gone(directory: Path, prefix: str) -> Iterator[State]:
             yield state
     except FileNotFoundError:
         raise UnknownNameError(f"no lab {prefix} is up (lb-switch lab up)") from None
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait until the clean-up is through."""
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _netns_path(netns: str) -> Path:
-    return Path("/run/netns") / netns
-
-
-def _lb_switch() -> list[str]:
-    return [sys.executable, "-m", "lb_switch"]
-
-
-def _environment(directory: Path) -> Mapping[str, str]:
-    """Ours, such that this lab's switch, our modules and the programs beside Python are found."""
-    environment = dict(os.environ, LB_SWITCH_SOCKET=str(directory / CONTROL_SOCKET))
-    here = os.path.dirname(sys.executable)
-    environment["PATH"] = f"{here}:{environment.get('PATH', os.defpath)}"
-    before = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{_ROOT}:{before}" if before else str(_ROOT)
-    return environment
 
 
 def _record(process: subprocess.Popen[Any], host: str, argv: Sequence[str]) -> ProcessRecord:

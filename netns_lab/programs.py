@@ -1,0 +1,44 @@
+"""The programs a lab starts, and the environment they get."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from netns_lab.topology import Host
+
+CONTROL_SOCKET = "control.sock"
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def lb_switch() -> list[str]:
+    """The beginning of every `lb-switch` command line."""
+    return [sys.executable, "-m", "lb_switch"]
+
+
+def environment(directory: Path) -> Mapping[str, str]:
+    """Ours, such that this lab's switch, our modules and the programs beside Python are found."""
+    environment = dict(os.environ, LB_SWITCH_SOCKET=str(directory / CONTROL_SOCKET))
+    here = os.path.dirname(sys.executable)
+    environment["PATH"] = f"{here}:{environment.get('PATH', os.defpath)}"
+    before = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{_ROOT}:{before}" if before else str(_ROOT)
+    return environment
+
+
+def server(host: Host, certificate: Path, ready_fd: int) -> list[str]:
+    """The command line of a host's server; it announces on `ready_fd` that it serves."""
+    argv = [sys.executable, "-m", "netns_lab.server", "--name", host.name]
+    for address in host.addresses:
+        argv += ["--listen", address]
+    for service in host.services:
+        argv += ["--service", f"{service.kind}:{service.port}"]
+    return [*argv, "--certificate", str(certificate), "--ready-fd", str(ready_fd)]
+
+
+def client(arguments: tuple[str, ...]) -> list[str]:
+    """The command line of `netns_lab.client`."""
+    return [sys.executable, "-m", "netns_lab.client", *arguments]
