@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 
 from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
-from lb_switch.servers import TCP, UDP
+from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import ONE_PACKET
 
 _MIN_IPV4 = 40

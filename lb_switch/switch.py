@@ -48,9 +48,10 @@ from lb_switch.nat.translation import Translation
 from lb_switch.packet import icmp, tcp
 from lb_switch.packet.flow_key import FlowKey, pack_endpoint, reverse
 from lb_switch.packet.parse import Packet, ParseError, parse
+from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.packet.tcp import TCPHeader
 from lb_switch.packet.udp import UDPHeader
-from lb_switch.servers import TCP, UDP, AdminState, RealServer, VirtualServer
+from lb_switch.servers import AdminState, RealServer, VirtualServer
 from lb_switch.short_road import ShortRoad
 from lb_switch.tally import ONE_PACKET
 from lb_switch.verdict import Action, Reason, Verdict
@@ -225,7 +226,7 @@ class Switch:
             if connection is not None:
                 return self._known(packet, connection, now)
             return self._unknown(packet, now)
-        if packet.protocol in {icmp.ICMP, icmp.ICMPV6}:
+        if packet.protocol in {ICMP, ICMPV6}:
             return self._icmp(packet)
         if packet.destination in self._own_addresses:
             return Outcome(Verdict(Action.DROP, Reason.UNSUPPORTED_PROTOCOL))
@@ -267,7 +268,7 @@ class Switch:
         )
 
     def _first_fragment(self, packet: Packet, datagram: Datagram, now: float) -> Outcome:
-        if packet.protocol in {icmp.ICMP, icmp.ICMPV6}:
+        if packet.protocol in {ICMP, ICMPV6}:
             ours = packet.destination in self._own_addresses
             drop = Verdict(Action.DROP, Reason.FRAGMENTED_ICMP)
             outcome = Outcome(drop if ours else _NOT_FOR_THE_SWITCH)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lb_switch.servers import Endpoint, RealServer, VirtualServer
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.servers import RealServer, VirtualServer
 
 
 class Service(NamedTuple):

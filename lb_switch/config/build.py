@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from lb_switch.config.schema import Config, SwitchTable, VirtualServerTable
 from lb_switch.connections.tcp_state import State
+from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.scheduling import catalogue
-from lb_switch.servers import PROTOCOL_NAMES, RealServer, VirtualServer
+from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Settings, Switch
 
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb_switch.config.schema import parse_endpoint, parse_snat
-from lb_switch.servers import Endpoint, IPAddress
+from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 KeyPath = tuple[str | int, ...]
 

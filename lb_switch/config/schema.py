@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
 
-from lb_switch.servers import Endpoint, IPAddress
+from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 SchedulerName = Literal["rr", "wrr", "lc", "wlc", "sh", "mh"]
 KeyPart = Literal["src_ip", "src_port", "dst_ip", "dst_port"]

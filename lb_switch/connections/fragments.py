@@ -21,7 +21,7 @@ from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import Direction
 from lb_switch.packet import tcp
 from lb_switch.packet.parse import Packet
-from lb_switch.servers import TCP
+from lb_switch.packet.protocol import TCP
 from lb_switch.verdict import Action
 
 TIMEOUT = 30.0

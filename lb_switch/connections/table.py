@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import State
-from lb_switch.servers import TCP, UDP
+from lb_switch.packet.protocol import TCP, UDP
 
 SHARD_SHIFT = 55
 SHARD_MASK = 511

@@ -21,7 +21,8 @@ from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable
 from lb_switch.control.messages import RequestError
 from lb_switch.packet.flow_key import destination_endpoint, source_endpoint
-from lb_switch.servers import PROTOCOL_NAMES, RealServer, VirtualServer
+from lb_switch.packet.protocol import PROTOCOL_NAMES
+from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Switch
 
 Row = dict[str, Any]

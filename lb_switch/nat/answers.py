@@ -6,12 +6,12 @@ They are made from nothing, so their checksums are computed, not updated.
 from __future__ import annotations
 
 from lb_switch.packet import checksum, icmp, ipv4, ipv6, tcp
-from lb_switch.packet.icmp import ICMP, ICMPV6, ICMPHeader
+from lb_switch.packet.icmp import ICMPHeader
 from lb_switch.packet.ipv4 import IPv4Header
 from lb_switch.packet.ipv6 import IPv6Header
 from lb_switch.packet.parse import Packet
+from lb_switch.packet.protocol import ICMP, ICMPV6, TCP
 from lb_switch.packet.tcp import TCPHeader
-from lb_switch.servers import TCP
 
 TTL = 64
 

@@ -24,7 +24,7 @@ from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.icmp import ICMPHeader
 from lb_switch.packet.ipv4 import IPv4Header
 from lb_switch.packet.parse import Packet
-from lb_switch.servers import TCP, UDP
+from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 
 _PORTS_AND_SOME = 8
 """RFC 792: an error quotes the IP header and 64 bits of what follows."""
@@ -44,8 +44,8 @@ def is_error(packet: Packet) -> bool:
     """Whether an ICMP or ICMPv6 packet is an error of a kind that is translated."""
     kind = packet.buffer[packet.l4]
     if packet.version == 4:
-        return packet.protocol == icmp.ICMP and kind in icmp.ERROR_TYPES
-    return packet.protocol == icmp.ICMPV6 and kind in icmp.V6_ERROR_TYPES
+        return packet.protocol == ICMP and kind in icmp.ERROR_TYPES
+    return packet.protocol == ICMPV6 and kind in icmp.V6_ERROR_TYPES
 
 
 def quoted_packet(packet: Packet) -> Quoted | None:

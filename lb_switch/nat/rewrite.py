@@ -9,9 +9,9 @@ from lb_switch.nat.translation import Translation
 from lb_switch.packet import checksum
 from lb_switch.packet.ipv4 import IPv4Header
 from lb_switch.packet.parse import Packet
+from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.packet.tcp import TCPHeader
 from lb_switch.packet.udp import UDPHeader
-from lb_switch.servers import TCP, UDP
 
 
 def rewrite(packet: Packet, translation: Translation) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from typing import NamedTuple
 
-from lb_switch.servers import Endpoint
+from lb_switch.packet.endpoint import Endpoint
 
 IPV4_KEY_LENGTH = 12
 IPV6_KEY_LENGTH = 36

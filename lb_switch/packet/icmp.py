@@ -6,9 +6,6 @@ from lb_switch.packet.view import Field, View
 
 HEADER_LENGTH = 8
 
-ICMP = 1
-ICMPV6 = 58
-
 # ICMP types (RFC 792)
 ECHO_REPLY = 0
 DESTINATION_UNREACHABLE = 3

@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from lb_switch.packet import icmp, ipv4, ipv6, tcp, udp
-from lb_switch.servers import TCP, UDP
+from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.verdict import Reason
 
 _IPV4 = struct.Struct("!BxHxxHxBxx")
@@ -203,7 +203,7 @@ def _parse_l4(packet: Packet) -> None:
             raise ParseError(Reason.BAD_HEADER, f"UDP length {length}")
         if length > room and packet.fragment is None:
             raise ParseError(Reason.TRUNCATED, f"UDP length {length} in {room} bytes")
-    elif protocol in {icmp.ICMP, icmp.ICMPV6}:
+    elif protocol in {ICMP, ICMPV6}:
         if room < icmp.HEADER_LENGTH:
             raise ParseError(Reason.TRUNCATED, f"{room} bytes hold no ICMP header")
         return

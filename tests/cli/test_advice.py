@@ -6,7 +6,7 @@ import ipaddress
 
 from lb_switch.capture.host.view import HostView, Interface
 from lb_switch.cli.advice import empty_groups, shared_subnets
-from lb_switch.servers import TCP
+from lb_switch.packet.protocol import TCP
 from tests.support.dialogue import make_switch
 
 CLIENTS = Interface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))

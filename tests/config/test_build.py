@@ -9,7 +9,7 @@ import pytest
 from lb_switch.config.build import build, unsupported
 from lb_switch.config.load import validate
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.servers import TCP, UDP
+from lb_switch.packet.protocol import TCP, UDP
 
 WEB: dict[str, Any] = {
     "name": "web",

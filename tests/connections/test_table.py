@@ -11,7 +11,9 @@ from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import State
 from lb_switch.nat.translation import Translation
-from lb_switch.servers import TCP, UDP, Endpoint, RealServer
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import TCP, UDP
+from lb_switch.servers import RealServer
 
 BOUND = 6
 SERVER = RealServer(Endpoint.parse("10.0.2.11:80"))

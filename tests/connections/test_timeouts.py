@@ -9,7 +9,9 @@ from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.connections.timeouts import GRANULARITY, HORIZON, TimerWheel
 from lb_switch.nat.translation import Translation
-from lb_switch.servers import TCP, Endpoint, RealServer
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import TCP
+from lb_switch.servers import RealServer
 
 KEY = bytes(range(12))
 SERVER = RealServer(Endpoint.parse("10.0.2.11:80"))

@@ -9,7 +9,7 @@ import pytest
 
 from lb_switch.control.messages import RequestError
 from lb_switch.control.verbs import Verbs
-from lb_switch.servers import TCP
+from lb_switch.packet.protocol import TCP
 from lb_switch.switch import Switch
 from tests.support.dialogue import RIPS6, VIP6, Dialogue, make_switch, udp_dialogue
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import TCP
 from lb_switch.scheduling.interface import Scheduler
-from lb_switch.servers import TCP, Endpoint, RealServer, VirtualServer
+from lb_switch.servers import RealServer, VirtualServer
 
 
 def group(scheduler: Scheduler, *weights: int) -> VirtualServer:

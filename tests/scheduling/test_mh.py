@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import TCP
 from lb_switch.scheduling import maglev
 from lb_switch.scheduling.maglev import TABLE_SIZE, build_table
 from lb_switch.scheduling.mh import Maglev
-from lb_switch.servers import TCP, Endpoint, RealServer, VirtualServer
+from lb_switch.servers import RealServer, VirtualServer
 from tests.scheduling.groups import group, key, picks, set_health
 
 SMALL = 2_039

@@ -9,10 +9,11 @@ from scapy.packet import Packet
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import State
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.packet.protocol import UDP as UDP_NUMBER
 from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import TCP as TCP_NUMBER
-from lb_switch.servers import UDP as UDP_NUMBER
-from lb_switch.servers import Endpoint, RealServer, VirtualServer
+from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Settings, Switch
 from lb_switch.verdict import Action, Reason, Verdict
 from tests.support.packets import HEADROOM, dissect, tcp, udp

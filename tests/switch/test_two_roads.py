@@ -10,8 +10,8 @@ from scapy.packet import Raw
 
 from lb_switch.connections.connection import Connection
 from lb_switch.events import Event
-from lb_switch.servers import TCP as TCP_NUMBER
-from lb_switch.servers import UDP as UDP_NUMBER
+from lb_switch.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.packet.protocol import UDP as UDP_NUMBER
 from lb_switch.switch import Switch
 from lb_switch.verdict import Verdict
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, make_switch

@@ -14,7 +14,8 @@ from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.host.view import PROTOCOL, HostView, Interface, IPNetwork
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.services import Service
-from lb_switch.servers import PROTOCOL_NAMES, Endpoint, IPAddress
+from lb_switch.packet.endpoint import Endpoint, IPAddress
+from lb_switch.packet.protocol import PROTOCOL_NAMES
 
 CHAIN_IN = "LB-SWITCH-PRE"
 CHAIN_OUT = "LB-SWITCH-POST"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lb_switch.capture.host.run import run
-from lb_switch.servers import IPAddress
+from lb_switch.packet.endpoint import IPAddress
 
 IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
