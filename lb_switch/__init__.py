@@ -1,1 +1,25 @@
-"""lb-switch: a userspace, packet-level NAT load balancer."""
+"""lb-switch: a userspace, packet-level NAT load balancer; an L4 switch you can read.
+
+A packet's way through the package, and the room where each step lives:
+
+    capture/      where packets come from and go back to: a TUN device, NFQUEUE, files, memory
+    packet/       views over the headers; flow keys; checksum arithmetic
+    connections/  the table of connections, their TCP states, their timers; fragments
+    servers.py    virtual servers and their groups of real servers
+    scheduling/   who gets a new connection
+    nat/          translations, the rewriting of packets and of ICMP errors, the switch's answers
+    switch.py     the engine: these steps, in packet order
+    short_road.py the same in one breath, for packets that change no state
+    verdict.py    what became of the packet, and the closed list of reasons
+
+and around it:
+
+    runtime.py    the loop of the live switch, the only reader of the clock
+    health/       probes of the real servers, in a process of their own
+    config/       the TOML file: schema, errors, the switch it describes
+    control/      the local socket through which the running switch is seen and changed
+    replay.py     the same engine over a recording
+    cli/          the commands
+
+Start reading at `lb_switch.switch`.
+"""
