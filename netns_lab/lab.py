@@ -338,8 +338,11 @@ def list_labs() -> list[LabSummary]:
 def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     """Run a program on a host, with our own stdin, stdout and stderr; its exit code.
 
-    A program ended by signal N gives 128 + N, as in a shell.
+    A program ended by signal N gives 128 + N, as in a shell.  A leading `--`, which ends the
+    options of whoever calls, is no program.
     """
+    if argv and argv[0] == "--":
+        argv = argv[1:]
     state = _state(prefix)
     netns = plan.namespace(prefix, host)
     if netns not in state.namespaces:

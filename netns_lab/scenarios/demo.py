@@ -1,6 +1,6 @@
 """The demo: balance real traffic and show, packet by packet, what destination NAT does.
 
-    python -m netns_lab.scenarios.demo [--capture tun|nfqueue]
+    python -m netns_lab.scenarios.demo [--capture tun|nfqueue] [--prefix lb-]
 
 Tells what it does on stdout and believes nothing it has not checked: a surprise ends it with exit
 code 1 and one line.  Ctrl-C at any point removes the lab.
@@ -252,13 +252,17 @@ def _shortened(table: list[str], longest: int = 8) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; exit code 0 done, 1 failed, 130 interrupted, 143 terminated."""
+    """Run the demo; exit code 0 done, 1 failed, 2 bad usage, 128 + N for signal N."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description="The narrated demo.")
     parser.add_argument("--capture", choices=list(CAPTURES), help="only this one; default: both")
+    parser.add_argument("--prefix", help="of the lab's namespaces; default: a random one")
     options = parser.parse_args(arguments)
     captures = [options.capture] if options.capture else list(CAPTURES)
 
-    lab = Lab(switch=False)
+    try:
+        lab = Lab(prefix=options.prefix, switch=False)
+    except LabError as error:
+        parser.error(str(error))
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         # The first one counts; impatience must not interrupt the clean-up.

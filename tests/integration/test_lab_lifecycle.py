@@ -82,6 +82,7 @@ def test_other_processes_can_list_use_and_remove_it(
     assert labs.exec_in(prefix, "c1", ["curl", "-s", "http://10.0.2.11/"]) == 0
     assert json.loads(capfd.readouterr().out)["server"] == "s1"
     assert labs.exec_in(prefix, "c1", ["sh", "-c", "exit 7"]) == 7
+    assert labs.exec_in(prefix, "c1", ["--", "sh", "-c", "exit 7"]) == 7
     assert labs.exec_in(prefix, "c1", ["sh", "-c", "kill -9 $$"]) == 128 + signal.SIGKILL
     assert "10.0.2.13" in labs.show(prefix)
     assert labs.attach(prefix).client("c2", "requests", "http://10.0.2.11/")["errors"] == []
