@@ -1,34 +1,85 @@
-"""What leaves the engine while somebody listens: values, never strings for a screen."""
+"""What leaves the engine while somebody listens: values, never strings for a screen.
+
+Nothing here is built while `Switch.observer` is None.  Objects (connections, servers) are the
+engine's own: a listener reads them at once and keeps nothing of them.
+"""
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import Direction, State
+from lb_switch.scheduling.interface import Explanation
 from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.verdict import Verdict
+
+
+class Choice(NamedTuple):
+    """Why this real server got the new connection.
+
+    `explanation` is the scheduler's, taken just before it chose; None where persistence decided.
+    `candidates` were usable, `passed_over` are the group's others (down, drained, weight 0).
+    """
+
+    real_server: RealServer
+    explanation: Explanation | None
+    candidates: tuple[RealServer, ...]
+    passed_over: tuple[RealServer, ...]
 
 
 class PacketEvent(NamedTuple):
     """One packet was handled.
 
-    `connection`, `direction` and `state` (after the packet) are None where the packet belongs to
-    no connection, `virtual_server` also where it matched none.
+    `number` counts the packets told of, from 1.  `before` is the IP packet as it came, `after` as
+    it went on; they are equal unless it was forwarded.  `connection`, `direction`, `old_state` and
+    `state` (before and after the packet) are None where the packet belongs to no connection,
+    `old_state` also where it opened one, `virtual_server` where it matched none.  `timeout` is how
+    many seconds the connection now lives without another packet.
     """
 
     time: float
+    number: int
+    before: bytes
+    after: bytes
+    partial: bool
     verdict: Verdict
     virtual_server: VirtualServer | None = None
     connection: Connection | None = None
     direction: Direction | None = None
+    old_state: State | None = None
     state: State | None = None
+    timeout: float | None = None
+    choice: Choice | None = None
+
+
+class Stage(enum.Enum):
+    """What happened to a connection."""
+
+    OPENED = "opened"
+    CHANGED = "changed"
+    CLOSED = "closed"
+
+
+class ConnectionEvent(NamedTuple):
+    """A connection came into the table, changed its state, or left the table.
+
+    `cause` says why it left: "timeout", "port reuse", "evicted", "real server out of service".
+    """
+
+    time: float
+    stage: Stage
+    connection: Connection
+    old_state: State | None
+    state: State
+    cause: str = ""
 
 
 class ServerEvent(NamedTuple):
     """A real server changed: its health, its administrative state or its weight.
 
-    `cause` is one line for people: "connect refused", "timeout after 1.0 s", "set by operator".
+    `cause` is one line for people: "connect refused", "timeout after 1.0 s", "set to drain".
     """
 
     time: float
@@ -37,4 +88,4 @@ class ServerEvent(NamedTuple):
     cause: str
 
 
-Event = PacketEvent | ServerEvent
+Event = PacketEvent | ConnectionEvent | ServerEvent

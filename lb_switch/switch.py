@@ -39,7 +39,7 @@ from lb_switch.connections.tcp_state import (
     next_state,
 )
 from lb_switch.connections.timeouts import TimerWheel
-from lb_switch.events import Event, PacketEvent, ServerEvent
+from lb_switch.events import Choice, ConnectionEvent, Event, PacketEvent, ServerEvent, Stage
 from lb_switch.nat import answers
 from lb_switch.nat.icmp_error import is_error, quoted_packet, reversed_key, translate_error
 from lb_switch.nat.port_pool import PortPool
@@ -83,6 +83,7 @@ class Outcome(NamedTuple):
     virtual_server: VirtualServer | None = None
     connection: Connection | None = None
     direction: Direction | None = None
+    old_state: State | None = None
 
 
 _KNOWN = Verdict(Action.FORWARD, Reason.KNOWN_CONNECTION)
@@ -117,6 +118,9 @@ class Switch:
         """By protocol and reply key without its last two bytes, which are the port."""
         self._counters = dict.fromkeys(Reason, 0)
         self._short_road = ShortRoad(self.connections)
+        self._told = 0
+        self._choice: Choice | None = None
+        """Why the packet at hand goes where it goes; only while somebody listens."""
 
     # -- virtual servers -------------------------------------------------------------------
 
@@ -163,8 +167,7 @@ class Switch:
         virtual_server = real_server.virtual_server
         assert virtual_server is not None
         virtual_server.refresh()
-        if self.observer is not None:
-            self.observer(ServerEvent(now, virtual_server, real_server, cause))
+        self._tell(ServerEvent(now, virtual_server, real_server, cause))
 
     # -- counters --------------------------------------------------------------------------
 
@@ -177,11 +180,13 @@ class Switch:
 
     def note_internal_error(self) -> Verdict:
         """Count a packet whose handling raised, for the capture that caught the exception."""
-        return self._end(0.0, Outcome(Verdict(Action.DROP, Reason.INTERNAL_ERROR)))
+        self._counters[Reason.INTERNAL_ERROR] += 1
+        return Verdict(Action.DROP, Reason.INTERNAL_ERROR)
 
     def note_cut_packet(self) -> Verdict:
         """Count a packet of which the capture has only the beginning."""
-        return self._end(0.0, Outcome(Verdict(Action.DROP, Reason.CUT_BY_CAPTURE)))
+        self._counters[Reason.CUT_BY_CAPTURE] += 1
+        return Verdict(Action.DROP, Reason.CUT_BY_CAPTURE)
 
     # -- packets ---------------------------------------------------------------------------
 
@@ -194,19 +199,52 @@ class Switch:
         checksum field holds only the pseudo-header sum, as a capture with checksum offload
         delivers it; it leaves in the same form.
         """
-        if self.observer is None and self._short_road.take(buffer, start, length, now, partial):
-            return _KNOWN
-        return self._end(now, self._readable_road(buffer, start, length, now, partial))
-
-    def _end(self, now: float, outcome: Outcome) -> Verdict:
-        verdict, virtual_server, connection, direction = outcome
-        self._counters[verdict.reason] += 1
         if self.observer is not None:
-            state = None if connection is None else connection.state
-            if virtual_server is None and connection is not None:
-                virtual_server = connection.real_server.virtual_server
-            self.observer(PacketEvent(now, verdict, virtual_server, connection, direction, state))
+            return self._handle_observed(buffer, start, length, now, partial)
+        if self._short_road.take(buffer, start, length, now, partial):
+            return _KNOWN
+        verdict = self._readable_road(buffer, start, length, now, partial).verdict
+        self._counters[verdict.reason] += 1
         return verdict
+
+    def _handle_observed(
+        self, buffer: bytearray, start: int, length: int, now: float, partial: bool
+    ) -> Verdict:
+        """Handle a packet on the readable road, and tell the observer everything about it."""
+        before = bytes(buffer[start : start + length])
+        self._choice = None
+        outcome = self._readable_road(buffer, start, length, now, partial)
+        verdict, virtual_server, connection, direction, old_state = outcome
+        self._counters[verdict.reason] += 1
+        state = timeout = None
+        if connection is not None:
+            state = connection.state
+            timeout = self.settings.timeouts[state]
+            if virtual_server is None:
+                virtual_server = connection.real_server.virtual_server
+        self._told += 1
+        self._tell(
+            PacketEvent(
+                now,
+                self._told,
+                before,
+                bytes(buffer[start : start + length]),
+                partial,
+                verdict,
+                virtual_server,
+                connection,
+                direction,
+                old_state,
+                state,
+                timeout,
+                self._choice,
+            )
+        )
+        return verdict
+
+    def _tell(self, event: Event) -> None:
+        if self.observer is not None:
+            self.observer(event)
 
     def _readable_road(
         self, buffer: bytearray, start: int, length: int, now: float, partial: bool
@@ -343,6 +381,7 @@ class Switch:
         if _lacks_checksum(packet):
             return Outcome(_UDP_ZERO, connection=connection, direction=direction)
         verdict = _KNOWN
+        old_state = connection.state
         if connection.protocol == TCP:
             segment = TCPHeader(packet.buffer, packet.l4)
             flags = segment.flags
@@ -358,7 +397,7 @@ class Switch:
                     else:
                         connection.acked_by_server = segment.acknowledgement
         self._forward(packet, connection, direction, now)
-        return Outcome(verdict, connection=connection, direction=direction)
+        return Outcome(verdict, None, connection, direction, old_state)
 
     def _follow(self, connection: Connection, direction: Direction, flags: int, now: float) -> None:
         """Bring the connection to the state that follows from this segment."""
@@ -385,6 +424,8 @@ class Switch:
         if old is State.SYN_RECV:
             self.connections.no_longer_half_open(connection)
         self._timers.arm(connection, now)
+        if self.observer is not None:
+            self._tell(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
 
     def _forward(
         self, packet: Packet, connection: Connection, direction: Direction, now: float
@@ -421,9 +462,9 @@ class Switch:
             if not (opens and fresh):
                 if answers.reset(packet) is None:
                     return None
-                self._forget(connection)
+                self._forget(connection, now, "real server out of service")
                 return self._reject(packet, Reason.REAL_SERVER_DOWN, virtual_server)
-        self._forget(connection)
+        self._forget(connection, now, "real server out of service")
         outcome = self._unknown(packet, now)
         if outcome.verdict is _NEW:
             return outcome._replace(verdict=_RESCHEDULED)
@@ -431,7 +472,7 @@ class Switch:
 
     def _port_reuse(self, packet: Packet, old: Connection, now: float) -> Outcome:
         """Let a SYN on the ports of a closed connection open a new one: that very SYN."""
-        self._forget(old)
+        self._forget(old, now, "port reuse")
         outcome = self._unknown(packet, now)
         if outcome.verdict is _NEW:
             return outcome._replace(verdict=_PORT_REUSE)
@@ -472,13 +513,19 @@ class Switch:
         servers = virtual_server.usable_servers
         if not servers:
             return None
-        persistence = virtual_server.persistence
-        if persistence is None:
-            return virtual_server.scheduler.choose(key, servers)
-        real_server = persistence.recall(key, servers, now)
+        scheduler, persistence = virtual_server.scheduler, virtual_server.persistence
+        real_server = explanation = None
+        if persistence is not None:
+            real_server = persistence.recall(key, servers, now)
         if real_server is None:
-            real_server = virtual_server.scheduler.choose(key, servers)
-        persistence.remember(key, real_server, now)
+            if self.observer is not None:
+                explanation = scheduler.explain(key, servers)
+            real_server = scheduler.choose(key, servers)
+        if persistence is not None:
+            persistence.remember(key, real_server, now)
+        if self.observer is not None:
+            others = tuple(each for each in virtual_server.real_servers if not each.usable)
+            self._choice = Choice(real_server, explanation, servers, others)
         return real_server
 
     def _open(
@@ -521,7 +568,7 @@ class Switch:
             packet.protocol, packet.key, reply_key, real_server, to_server, to_client, state, now
         )
         try:
-            self._insert(connection, reply_only=one_packet)
+            self._insert(connection, now, reply_only=one_packet)
         except KeyClashError:
             self._release_port(connection)
             return self._reject(packet, Reason.KEY_CLASH, virtual_server)
@@ -531,6 +578,8 @@ class Switch:
         real_server.active += 1
         real_server.connections_total += 1
         self._timers.arm(connection, now)
+        if self.observer is not None:
+            self._tell(ConnectionEvent(now, Stage.OPENED, connection, None, state))
         self._forward(packet, connection, Direction.ORIGINAL, now)
         verdict = _ONE_PACKET if one_packet else _NEW
         return Outcome(verdict, virtual_server, connection, Direction.ORIGINAL)
@@ -549,21 +598,21 @@ class Switch:
         if pool is not None:
             pool.release(int.from_bytes(reply_key[-2:], "big"))
 
-    def _insert(self, connection: Connection, *, reply_only: bool) -> None:
+    def _insert(self, connection: Connection, now: float, *, reply_only: bool) -> None:
         """Insert; what is closed already, or half-open when the table is full, gives way."""
         try:
             self.connections.insert(connection, reply_only=reply_only)
         except KeyClashError as clash:
             if clash.holder.state not in REUSABLE:
                 raise
-            self._forget(clash.holder)
-            self._insert(connection, reply_only=reply_only)
+            self._forget(clash.holder, now, "its reply key was needed")
+            self._insert(connection, now, reply_only=reply_only)
         except TableFullError:
             oldest = self.connections.oldest_half_open()
             if oldest is None:
                 raise
-            self._forget(oldest)
-            self._insert(connection, reply_only=reply_only)
+            self._forget(oldest, now, "evicted: the table is full")
+            self._insert(connection, now, reply_only=reply_only)
 
     def _reject(
         self, packet: Packet, reason: Reason, virtual_server: VirtualServer | None = None
@@ -578,12 +627,12 @@ class Switch:
 
     # -- the end of connections ------------------------------------------------------------
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: Connection, now: float, cause: str) -> None:
         """Take a connection out of the table, the timers and the accounts."""
         self._timers.disarm(connection)
-        self._remove(connection)
+        self._remove(connection, now, cause)
 
-    def _remove(self, connection: Connection) -> None:
+    def _remove(self, connection: Connection, now: float, cause: str) -> None:
         self.connections.remove(connection)
         if connection.state in ACTIVE:
             connection.real_server.active -= 1
@@ -591,6 +640,9 @@ class Switch:
             connection.real_server.inactive -= 1
         if self._port_pools:
             self._release_port(connection)
+        if self.observer is not None:
+            state = connection.state
+            self._tell(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
 
     def next_deadline(self) -> float | None:
         """When `handle_timers` is to be called next; None: not before another packet."""
@@ -606,7 +658,7 @@ class Switch:
         If more is left, `next_deadline` lies in the past.
         """
         for connection in self._timers.expired(now, EXPIRE_AT_ONCE):
-            self._remove(connection)
+            self._remove(connection, now, "timeout")
         for datagram in self.fragments.expire(now):
             self._counters[Reason.FRAGMENT_EXPIRED] += len(datagram.held)
         return ()
