@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import sys
 import traceback
+from collections.abc import Iterator
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,13 +25,20 @@ class FaultLog:
     """
 
     def __init__(self) -> None:
-        self._seen: set[bytes] = set()
+        self._seen: set[tuple[object, ...]] = set()
 
     def note(self, switch: Switch) -> Verdict:
         """Record the exception being handled; returns the verdict of its packet (drop)."""
-        text = traceback.format_exc()
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        if digest not in self._seen and len(self._seen) < _MAX_DISTINCT:
-            self._seen.add(digest)
-            _log.error("internal error, packet dropped (logged once):\n%s", text)
+        error = sys.exc_info()[1]
+        assert error is not None
+        # Where it was raised, not its text: that may quote a different packet each time.
+        place = (type(error).__name__, *_lines(error.__traceback__))
+        if place not in self._seen and len(self._seen) < _MAX_DISTINCT:
+            self._seen.add(place)
+            _log.exception("internal error, packet dropped (logged once)")
         return switch.note_internal_error()
+
+
+def _lines(trace: TracebackType | None) -> Iterator[tuple[str, int]]:
+    for frame, line in traceback.walk_tb(trace):
+        yield frame.f_code.co_filename, line

@@ -67,14 +67,14 @@ class NfqueueCapture:
         self.write_errors = 0
         """Self-made packets that the kernel refused to send."""
         self.circling = 0
-        """Packets to a VIP that were not let go unchanged: they would return by lo."""
+        """Packets not let go unchanged, as they are to a VIP (or snat address) and would return."""
         self._virtual_servers = tuple(virtual_servers)
         self._services = Services()
         self._host = HostSetup(state_directory)
         self._queue: Any = None
         self._receiver: _Receiver | None = None
         self._raw: dict[int, socket.socket] = {}
-        self._vips: frozenset[bytes] = frozenset()
+        self._captured: frozenset[bytes] = frozenset()
         self._buffer = bytearray(_MESSAGE_SIZE)
         self._view = memoryview(self._buffer)
         self._switch: Switch | None = None
@@ -124,8 +124,8 @@ class NfqueueCapture:
         services = self._services.of(virtual_servers)
         host = read()
         self._host.apply(plan_nfqueue(services, host, self.queue))
-        self._vips = frozenset(
-            service.vip.ip.packed for service in services if not host.is_local(service.vip.ip)
+        self._captured = frozenset(
+            ip.packed for s in services for ip in s.captured if not host.is_local(ip)
         )
 
     def fileno(self) -> int:
@@ -173,9 +173,9 @@ class NfqueueCapture:
             self.send(packets)
 
     def _returns(self, size: int) -> bool:
-        """Whether the packet in the buffer is to a VIP that is no local address."""
+        """Whether the packet in the buffer is to a VIP or snat address that is not local."""
         first, last = (16, 20) if self._buffer[0] >> 4 == 4 else (24, 40)
-        circles = bytes(self._buffer[first : min(last, size)]) in self._vips
+        circles = bytes(self._buffer[first : min(last, size)]) in self._captured
         self.circling += circles
         return circles
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.endpoint import Endpoint, IPAddress
 from lb_switch.servers import RealServer, VirtualServer
 
 
 class Service(NamedTuple):
-    """A VIP and port, its protocol (6 or 17), and the endpoints of its real servers."""
+    """A VIP and port, its protocol (6 or 17), the endpoints of its real servers.
+
+    `snat`: with full NAT, the address that the real servers answer to; None without.
+    """
 
     vip: Endpoint
     protocol: int
     real_servers: tuple[Endpoint, ...]
+    snat: IPAddress | None = None
+
+    @property
+    def captured(self) -> tuple[IPAddress, ...]:
+        """The addresses whose packets all belong to the switch: the VIP, and `snat`."""
+        return (self.vip.ip,) if self.snat is None else (self.vip.ip, self.snat)
 
 
 class Services:
@@ -29,20 +38,24 @@ class Services:
 
     def of(self, virtual_servers: Iterable[VirtualServer]) -> tuple[Service, ...]:
         """Return these virtual servers' services, and those whose connections linger."""
-        current = list(virtual_servers)
-        groups: dict[tuple[Endpoint, int], dict[Endpoint, None]] = {}
+        groups: dict[Service, dict[Endpoint, None]] = {}
         known: dict[RealServer, VirtualServer] = {}
-        for virtual_server in current:
-            group = groups.setdefault((virtual_server.endpoint, virtual_server.protocol), {})
+        for virtual_server in virtual_servers:
+            group = groups.setdefault(_without_servers(virtual_server), {})
             for real_server in virtual_server.real_servers:
                 group[real_server.endpoint] = None
                 known[real_server] = virtual_server
         for real_server, virtual_server in self._known.items():
-            if real_server not in known and real_server.active + real_server.inactive > 0:
-                group = groups.setdefault((virtual_server.endpoint, virtual_server.protocol), {})
+            if real_server not in known and real_server.has_connections:
+                group = groups.setdefault(_without_servers(virtual_server), {})
                 group[real_server.endpoint] = None
                 known[real_server] = virtual_server
         self._known = known
         return tuple(
-            Service(vip, protocol, tuple(group)) for (vip, protocol), group in groups.items()
+            service._replace(real_servers=tuple(group)) for service, group in groups.items()
         )
+
+
+def _without_servers(virtual_server: VirtualServer) -> Service:
+    snat = virtual_server.snat if virtual_server.forward == "full_nat" else None
+    return Service(virtual_server.endpoint, virtual_server.protocol, (), snat)

@@ -62,7 +62,7 @@ class TunCapture:
         self.write_errors = 0
         """Packets that the kernel refused to take back."""
         self.circling = 0
-        """Packets to a VIP that were not written back unchanged: they would return at once."""
+        """Packets not passed, as they are to a VIP (or snat address) and would return at once."""
         self._virtual_servers = tuple(virtual_servers)
         self._services = Services()
         self._host = HostSetup(state_directory)
@@ -70,7 +70,7 @@ class TunCapture:
         self._fd = -1
         self._address = ""
         self._table = 0
-        self._vips: frozenset[bytes] = frozenset()
+        self._captured: frozenset[bytes] = frozenset()
         self._buffer = bytearray(_BUFFER_SIZE)
         self._view = memoryview(self._buffer)
         self._faults = FaultLog()
@@ -121,7 +121,7 @@ class TunCapture:
         services = self._services.of(virtual_servers)
         host = read().without(self.device)
         self._host.apply(plan_tun(services, host, self.device, self._address, self._table))
-        self._vips = frozenset(service.vip.ip.packed for service in services)
+        self._captured = frozenset(ip.packed for s in services for ip in s.captured)
 
     def fileno(self) -> int:
         """Return the device's file descriptor."""
@@ -163,12 +163,12 @@ class TunCapture:
         return limit
 
     def _returns(self, size: int) -> bool:
-        """Whether the packet in the buffer is to a VIP: routed to the device, for ever."""
+        """Whether the packet in the buffer is to a VIP or snat address: it would come back."""
         if self._buffer[VNET_HEADER] >> 4 == 4:
             destination = self._buffer[VNET_HEADER + 16 : min(VNET_HEADER + 20, size)]
         else:
             destination = self._buffer[VNET_HEADER + 24 : min(VNET_HEADER + 40, size)]
-        return bytes(destination) in self._vips
+        return bytes(destination) in self._captured
 
     def send(self, packets: Iterable[bytes]) -> None:
         """Write self-made packets, with a virtio header that says: nothing left to do."""

@@ -2,12 +2,13 @@
 
     python -m tests.capture.run_switch tun|nfqueue STATE_DIRECTORY CONFIG.json
 
-CONFIG.json: a list of [VIP:PORT, protocol number, [RIP:PORT, …]].  SIGHUP reads it again and
+CONFIG.json: a list of [VIP:PORT, protocol number, [RIP:PORT, …], snat?].  SIGHUP reads it again and
 changes the host's rules with it.  Prints `ready`, then `updated` per SIGHUP, then the counters.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import sys
@@ -24,16 +25,19 @@ from lb_switch.switch import Switch
 
 
 def read_config(path: Path) -> list[VirtualServer]:
-    return [
-        VirtualServer(
-            f"{vip}/{protocol}",
-            Endpoint.parse(vip),
-            protocol,
-            RoundRobin(),
-            [RealServer(Endpoint.parse(real)) for real in reals],
-        )
-        for vip, protocol, reals in json.loads(path.read_text())
-    ]
+    return [_virtual_server(*record) for record in json.loads(path.read_text())]
+
+
+def _virtual_server(vip: str, protocol: int, reals: list[str], snat: str = "") -> VirtualServer:
+    return VirtualServer(
+        f"{vip}/{protocol}",
+        Endpoint.parse(vip),
+        protocol,
+        RoundRobin(),
+        [RealServer(Endpoint.parse(real)) for real in reals],
+        forward="full_nat" if snat else "nat",
+        snat=ipaddress.ip_address(snat) if snat else None,
+    )
 
 
 def say(text: str) -> None:

@@ -71,8 +71,8 @@ def test_the_descriptor_is_readable_exactly_while_packets_wait(switch: Switch) -
 def test_an_exception_in_the_engine_costs_its_packet_and_is_logged_once(
     switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("a bug")
+    def broken(buffer: bytearray, *_: object) -> None:
+        raise RuntimeError(f"a bug at {id(buffer)}, {len(capture.verdicts)}")
 
     monkeypatch.setattr(switch, "handle_packet", broken)
     capture = MemoryCapture()
@@ -81,4 +81,4 @@ def test_an_exception_in_the_engine_costs_its_packet_and_is_logged_once(
     assert capture.handle_batch(switch, 1.0, 64) == 2
     assert capture.sent == []
     assert switch.counters[Reason.INTERNAL_ERROR] == 2
-    assert caplog.text.count("RuntimeError: a bug") == 1
+    assert caplog.text.count("RuntimeError: a bug at") == 1

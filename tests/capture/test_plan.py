@@ -223,6 +223,44 @@ def test_a_local_vip_needs_neither_with_nfqueue_and_is_refused_by_tun() -> None:
         tun(local)
 
 
+ONE_ARM = WEB._replace(snat=ipaddress.ip_address("10.0.2.100"))
+
+
+def test_full_nat_on_tun_routes_the_snat_address_and_needs_no_rules() -> None:
+    steps = tun(ONE_ARM)
+    assert commands(steps, "ip", "-4") == [
+        "ip -4 route replace 10.0.1.100/32 dev lbtun src 10.0.1.1 mtu 1400 proto 176",
+        "ip -4 route replace 10.0.2.100/32 dev lbtun src 10.0.2.1 mtu 1400 proto 176",
+    ]
+    assert commands(steps, "ip", "neigh") == [
+        "ip neigh add proxy 10.0.1.100 dev cli0 protocol 176",
+        "ip neigh add proxy 10.0.2.100 dev srv0 protocol 176",
+    ]
+
+
+def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
+    steps = nfqueue(ONE_ARM)
+    assert chain(steps, "iptables", "raw").rules == (
+        "-d 10.0.1.100 -j NFQUEUE --queue-num 100",
+        "-d 10.0.2.100 -j NFQUEUE --queue-num 100",
+    )
+    assert all("icmp" in rule for rule in chain(steps, "iptables", "mangle").rules)
+    assert sysctls(steps)["net/ipv4/conf/srv0/rp_filter"] == "2"
+    assert "net/ipv4/conf/srv0/rp_filter" not in sysctls(nfqueue(WEB))
+
+
+def test_the_vip_may_be_the_snat_address() -> None:
+    vip = WEB._replace(snat=WEB.vip.ip)
+    assert len(chain(nfqueue(vip), "iptables", "raw").rules) == 1
+
+
+@pytest.mark.parametrize("plan", [tun, nfqueue])
+def test_a_local_snat_address_is_refused(plan: object) -> None:
+    assert callable(plan)
+    with pytest.raises(CaptureError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
+        plan(WEB._replace(snat=ipaddress.ip_address("10.0.2.1")))
+
+
 def test_a_chain_is_made_filled_and_hooked_in_one_commit_and_removed_whole() -> None:
     into = chain(nfqueue(WEB6), "ip6tables", "raw")
     assert into.do == ("ip6tables-restore", "--noflush")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.capture.lab import (
     CLIENT,
+    CLIENT6,
     ROUTER,
     SERVERS,
     SERVERS6,
@@ -127,12 +128,13 @@ def test_two_hundred_megabytes_arrive_as_they_were_sent(lab: Lab, capture: str) 
     assert switch.stop()["known_connection"] > 1000
 
 
-def test_whole_datagrams_of_60_kilobytes(lab: Lab, capture: str) -> None:
-    """With a conntrack rule in the namespace the kernel puts fragments together first."""
-    if capture == "tun":
-        pytest.skip("the kernel cuts the datagram again before the device; the engine's business")
-    lab.run(lab.switch, "iptables", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID")
-    lab.start(capture)
+@pytest.mark.parametrize("conntrack", [False, True])
+def test_datagrams_of_60_kilobytes(lab: Lab, capture: str, conntrack: bool) -> None:
+    """They come as fragments; with a conntrack rule in the namespace NFQUEUE gets them whole."""
+    if conntrack:
+        rule = ("FORWARD", "-m", "conntrack", "--ctstate", "INVALID")
+        lab.run(lab.switch, "iptables", "-A", *rule)
+    switch = lab.start(capture)
     question, answer = os.urandom(60_000), os.urandom(60_000)
     with lab.udp(lab.server, SERVERS[0], 5353) as served, lab.udp(lab.client) as client:
         client.sendto(question, (VIP, 53))
@@ -140,12 +142,16 @@ def test_whole_datagrams_of_60_kilobytes(lab: Lab, capture: str) -> None:
         assert data == question
         served.sendto(answer, peer)
         assert client.recvfrom(65535) == (answer, (VIP, 53))
+    packets = sum(switch.stop().values())
+    assert (packets < 10) == (conntrack and capture == "nfqueue")
 
 
 def test_echo_to_the_vip_is_answered(lab: Lab, capture: str) -> None:
+    lab.configure(TCP_VIP, TCP_VIP6)
     switch = lab.start(capture)
-    assert "1 received" in lab.run(lab.client, "ping", "-c", "1", "-W", "5", VIP)
-    assert switch.stop()["echo_to_vip"] == 1
+    for vip in (VIP, VIP6):
+        assert "1 received" in lab.run(lab.client, "ping", "-c", "1", "-W", "5", vip)
+    assert switch.stop()["echo_to_vip"] == 2
 
 
 def test_a_port_without_virtual_server_refuses_at_once(lab: Lab, capture: str) -> None:
@@ -156,6 +162,7 @@ def test_a_port_without_virtual_server_refuses_at_once(lab: Lab, capture: str) -
 
 def test_other_traffic_is_left_alone(lab: Lab, capture: str) -> None:
     """Servers and clients reach each other and the switch beside the VIP."""
+    lab.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
     switch = lab.start(capture)
     for name, target in (
         (lab.server, CLIENT),
@@ -164,6 +171,11 @@ def test_other_traffic_is_left_alone(lab: Lab, capture: str) -> None:
         (lab.server, ROUTER),
         (lab.switch, CLIENT),
         (lab.switch, SERVERS[1]),
+        (lab.server, CLIENT6),
+        (lab.client, SERVERS6[0]),
+        (lab.client, "fd00:1::1"),
+        (lab.switch, CLIENT6),
+        (lab.switch, SERVERS6[1]),
     ):
         assert "1 received" in lab.run(name, "ping", "-c", "1", "-W", "5", target)
     with lab.listen(SERVERS[0]) as listener, lab.connect(SERVERS[0], 8080) as client:
@@ -186,8 +198,6 @@ def test_too_large_for_the_servers_side_is_told_with_known_addresses(
     lab: Lab, capture: str
 ) -> None:
     """The client's kernel learns the path MTU; with the real server's address it would not."""
-    if capture == "nfqueue":
-        pytest.skip("born after translation there: the engine rewrites the error")
     lab.run(lab.switch, "ip", "link", "set", "srv0", "mtu", "1300")
     lab.run(lab.server, "ip", "link", "set", "eth0", "mtu", "1300")
     lab.start(capture)
@@ -200,6 +210,57 @@ def test_too_large_for_the_servers_side_is_told_with_known_addresses(
         with pytest.raises(OSError, match="Message too long"):
             client.recv(10)
         assert client.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1300
+
+
+def test_too_large_for_the_clients_side_is_told_to_the_real_server(lab: Lab, capture: str) -> None:
+    lab.run(lab.switch, "ip", "link", "set", "cli0", "mtu", "1300")
+    lab.run(lab.client, "ip", "link", "set", "eth0", "mtu", "1300")
+    lab.start(capture)
+    with lab.udp(lab.server, SERVERS[0], 5353) as served, lab.udp(lab.client) as client:
+        served.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
+        client.sendto(b"question", (VIP, 53))
+        served.connect(served.recvfrom(100)[1])
+        served.send(bytes(1272))
+        assert len(client.recv(2000)) == 1272
+        served.send(bytes(1273))
+        with pytest.raises(OSError, match="Message too long"):
+            served.recv(10)
+        assert served.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1300
+
+
+def test_a_closed_port_of_a_real_server_is_told_to_the_client(lab: Lab, capture: str) -> None:
+    lab.start(capture)
+    with lab.udp(lab.client) as client:
+        client.connect((VIP, 53))
+        client.send(b"question")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(10)
+
+
+def test_a_real_server_that_does_not_answer_arp_is_told_to_the_client(
+    lab: Lab, capture: str
+) -> None:
+    """The host's own error quotes the real server: it goes through the engine too."""
+    lab.configure([f"{VIP}:80", 6, ["10.0.2.99:8080"]])
+    switch = lab.start(capture)
+    with pytest.raises(OSError, match="No route to host"):
+        lab.connect()
+    assert switch.stop()["icmp_error"] >= 1
+
+
+@pytest.mark.parametrize("snat", ["10.0.2.100", VIP])
+def test_full_nat_serves_a_client_beside_the_real_servers(
+    lab: Lab, capture: str, snat: str
+) -> None:
+    lab.configure([*TCP_VIP, snat])
+    before = lab.snapshot()
+    with lab.listen(SERVERS[0]) as listener, lab.open_socket(lab.server) as client:
+        switch = lab.start(capture)
+        client.bind((SERVERS[1], 0))
+        client.connect((VIP, 80))
+        assert exchange(client, listener) == (snat, VIP)
+        switch.stop()
+    assert lab.snapshot() == before
 
 
 def test_garbage_does_not_stop_the_traffic(lab: Lab, capture: str) -> None:

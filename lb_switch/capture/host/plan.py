@@ -14,7 +14,7 @@ from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.host.view import PROTOCOL, HostView, Interface, IPNetwork
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.services import Service
-from lb_switch.packet.endpoint import Endpoint, IPAddress
+from lb_switch.packet.endpoint import IPAddress
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 
 CHAIN_IN = "LB-SWITCH-PRE"
@@ -71,14 +71,19 @@ def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tup
     """Return the steps for capture by NFQUEUE number `queue`.  Raises CaptureError."""
     check(services, host)
     steps: list[Step] = []
+    # With full NAT, replies are captured by the address they go to.
+    by_source = [service for service in services if service.snat is None]
     for family in _families(services):
-        vips, reals = _vips(services, family), _real_servers(services, family)
+        captured, reals = _captured(services, family), _real_servers(by_source, family)
         steps += _forwarding(family, host)
+        if family.version == 4 and len(by_source) < len(services):
+            # Rewritten on the way in, packets have a source that is routed to lo.
+            steps += _loose_reverse_path(host)
         to_queue = f"-j NFQUEUE --queue-num {queue}"
         replies = sorted(
             {
                 (PROTOCOL_NAMES[service.protocol], real.ip, real.port)
-                for service in services
+                for service in by_source
                 for real in service.real_servers
                 if real.ip.version == family.version
             }
@@ -103,16 +108,16 @@ def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tup
                 "PREROUTING",
                 CHAIN_IN,
                 # No bypass: an unqueued packet to a VIP would circle on lo.
-                tuple(f"-d {vip} {to_queue}" for vip in vips),
+                tuple(f"-d {ip} {to_queue}" for ip in captured),
             ),
         ]
         if family.version == 4:
             steps += [
-                _route(host, vip, "lo")
-                for vip in vips
-                if host.connected(vip) and not host.is_local(vip)
+                _route(host, ip, "lo")
+                for ip in captured
+                if host.connected(ip) and not host.is_local(ip)
             ]
-        steps += _proxy_neighbours(family, host, vips)
+        steps += _proxy_neighbours(family, host, captured)
     return tuple(steps)
 
 
@@ -138,24 +143,19 @@ def plan_tun(
     steps += _device(host, device, address, has_ipv6=any(f.version == 6 for f in families))
     for family in families:
         steps += _tun_routing(family, services, host, device, table)
-        steps += _proxy_neighbours(family, host, _vips(services, family))
+        steps += _proxy_neighbours(family, host, _captured(services, family))
     return tuple(steps)
 
 
 def _device(host: HostView, device: str, address: str, *, has_ipv6: bool) -> list[Step]:
-    """Address first, then routes; nothing here is recorded, as the device vanishes at the end.
+    """Address first, then routes; nothing of the device is recorded, as it vanishes at the end.
 
     Reverse path filtering must be loose: packets come back out of the device with the clients'
-    addresses, and ICMP of any interface is looked up by the rules below.  It is the maximum of
-    `all` and the interface's own, and an interface without an address has no loose mode.
+    addresses, and ICMP of any interface is looked up by the rules below.
     """
     ipv4, ipv6 = f"net/ipv4/conf/{device}", f"net/ipv6/conf/{device}"
     return [
-        *(
-            Sysctl(f"net/ipv4/conf/{interface.name}/rp_filter", "2")
-            for interface in _traffic_interfaces(host)
-            if any(a.version == 4 for a in interface.addresses)
-        ),
+        *_loose_reverse_path(host),
         Sysctl(f"{ipv4}/rp_filter", "2", recorded=False),
         # The host's own ICMP errors pass through the device and back in.
         Sysctl(f"{ipv4}/accept_local", "1", recorded=False),
@@ -173,6 +173,19 @@ def _device(host: HostView, device: str, address: str, *, has_ipv6: bool) -> lis
     ]
 
 
+def _loose_reverse_path(host: HostView) -> list[Step]:
+    """Sources need to be reachable only, by whichever interface (RFC 3704, section 2.4).
+
+    What counts is the maximum of `all` and the interface's own value, so 2 beats a 1 of `all`.
+    An interface without an address has no loose mode.
+    """
+    return [
+        Sysctl(f"net/ipv4/conf/{interface.name}/rp_filter", "2")
+        for interface in _traffic_interfaces(host)
+        if any(address.version == 4 for address in interface.addresses)
+    ]
+
+
 def _tun_routing(
     family: Family, services: Sequence[Service], host: HostView, device: str, table: int
 ) -> list[Step]:
@@ -181,10 +194,10 @@ def _tun_routing(
     Every rule has an `iif`: a passed packet comes in by the device, and would match again and
     circle for ever.
     """
-    vips = _vips(services, family)
+    by_source = [service for service in services if service.snat is None]
     server_side: dict[str, set[IPAddress]] = {}
     server_nets: set[IPNetwork] = set()
-    for ip in _real_servers(services, family):
+    for ip in _real_servers(by_source, family):
         prefix, devices = _way_to(host, ip)
         server_nets.add(prefix)
         for name in devices:
@@ -196,30 +209,40 @@ def _tun_routing(
         or DEVICE_MTU
     )
     source = _source(family, client_side or _traffic_interfaces(host))
-    default = ("default", "dev", device, "table", str(table))
-    metrics = (*source, "mtu", str(client_mtu), "proto", PROTOCOL)
-    steps: list[Step] = [
-        Change(
-            _ip(family, "route", "replace", *default, *metrics),
-            _ip(family, "route", "del", *default),
-            slot=f"default route of IPv{family.version}",
+    steps: list[Step] = []
+    if server_side:
+        default = ("default", "dev", device, "table", str(table))
+        metrics = (*source, "mtu", str(client_mtu), "proto", PROTOCOL)
+        steps.append(
+            Change(
+                _ip(family, "route", "replace", *default, *metrics),
+                _ip(family, "route", "del", *default),
+                slot=f"default route of IPv{family.version}",
+            )
         )
-    ]
     lookup = ("lookup", str(table))
     # What the host itself says about a packet that it could not deliver to a real server.  Before
     # it, what it says to a real server (fragmentation needed, its own echo requests).
     for net in sorted(server_nets, key=str):
         steps.append(_rule(family, 0, ("iif", "lo", "to", str(net), "lookup", "main")))
-    steps.append(_rule(family, 1, ("iif", "lo", "ipproto", str(family.icmp), *lookup)))
+    if server_side:
+        steps.append(_rule(family, 1, ("iif", "lo", "ipproto", str(family.icmp), *lookup)))
     for name, ips in sorted(server_side.items()):
         for net in _cover(host, ips):
             steps.append(_rule(family, 2, ("from", str(net), "iif", name, *lookup)))
         # Errors of the routers behind this interface.
         steps.append(_rule(family, 3, ("iif", name, "ipproto", str(family.icmp), *lookup)))
-    for vip in vips:
-        behind = [r.ip for s in services if s.vip.ip == vip for r in s.real_servers]
-        source = _source(family, [i for i in host.interfaces if i.name in host.connected(vip)])
-        steps.append(_route(host, vip, device, source, _mtu_towards(host, behind) or client_mtu))
+    for ip in _captured(services, family):
+        near = [i for i in host.interfaces if i.name in host.connected(ip)]
+        sizes = [
+            _mtu_towards(host, [real.ip for real in service.real_servers])
+            for service in services
+            if service.vip.ip == ip
+        ]
+        if any(service.snat == ip for service in services):
+            sizes.append(client_mtu)
+        mtu = min((size for size in sizes if size), default=client_mtu)
+        steps.append(_route(host, ip, device, _source(family, near) or source, mtu))
     return steps
 
 
@@ -229,18 +252,18 @@ def _rule(family: Family, offset: int, condition: tuple[str, ...]) -> Change:
 
 
 def _route(
-    host: HostView, vip: IPAddress, device: str, source: tuple[str, ...] = (), mtu: int = 0
+    host: HostView, ip: IPAddress, device: str, source: tuple[str, ...] = (), mtu: int = 0
 ) -> Change:
-    family = _family(vip)
-    if any(route.prefix == ipaddress.ip_network(vip) for route in host.routes):
-        raise CaptureError(f"there is a route to {vip} already: remove it (ip route del {vip})")
+    family = _family(ip)
+    if any(route.prefix == ipaddress.ip_network(ip) for route in host.routes):
+        raise CaptureError(f"there is a route to {ip} already: remove it (ip route del {ip})")
     size = ("mtu", str(mtu)) if mtu else ()
-    route = (str(ipaddress.ip_network(vip)), "dev", device)
+    route = (str(ipaddress.ip_network(ip)), "dev", device)
     return Change(
         # `replace`, as the mtu may change while the switch runs; the check above guards others'.
         _ip(family, "route", "replace", *route, *source, *size, "proto", PROTOCOL),
         _ip(family, "route", "del", *route, "proto", PROTOCOL),
-        slot=f"route {vip}",
+        slot=f"route {ip}",
     )
 
 
@@ -254,19 +277,18 @@ def _forwarding(family: Family, host: HostView) -> list[Step]:
     return [Sysctl(family.forwarding, "1", tuple(overwrites))]
 
 
-def _proxy_neighbours(family: Family, host: HostView, vips: Iterable[IPAddress]) -> list[Step]:
-    """Answer ARP or neighbour solicitations for VIPs that lie in a connected subnet."""
+def _proxy_neighbours(family: Family, host: HostView, ips: Iterable[IPAddress]) -> list[Step]:
+    """Answer ARP or neighbour solicitations for addresses that lie in a connected subnet."""
     steps: list[Step] = []
-    wanted = [(vip, name) for vip in vips for name in host.connected(vip) if not host.is_local(vip)]
-    for name in dict.fromkeys(name for _, name in wanted):
-        # Else each first answer waits for up to 0.8 s.
-        steps.append(Sysctl(f"net/ipv{family.version}/neigh/{name}/proxy_delay", "0"))
-    if wanted and family.version == 6:
-        names = dict.fromkeys(("all", *(name for _, name in wanted)))
-        steps += [Sysctl(f"net/ipv6/conf/{name}/proxy_ndp", "1") for name in names]
-    for vip, name in wanted:
-        if (vip, name) not in host.proxies:
-            entry = ("proxy", str(vip), "dev", name)
+    wanted = [(ip, name) for ip in ips for name in host.connected(ip) if not host.is_local(ip)]
+    names = list(dict.fromkeys(name for _, name in wanted))
+    # Else each first answer waits for up to 0.8 s.
+    steps += [Sysctl(f"net/ipv{family.version}/neigh/{n}/proxy_delay", "0") for n in names]
+    if names and family.version == 6:
+        steps += [Sysctl(f"net/ipv6/conf/{n}/proxy_ndp", "1") for n in ("all", *names)]
+    for ip, name in wanted:
+        if (ip, name) not in host.proxies:
+            entry = ("proxy", str(ip), "dev", name)
             steps.append(
                 Change(
                     ("ip", "neigh", "add", *entry, "protocol", PROTOCOL),
@@ -278,10 +300,14 @@ def _proxy_neighbours(family: Family, host: HostView, vips: Iterable[IPAddress])
 
 def check(services: Sequence[Service], host: HostView) -> None:
     """Raise CaptureError where real servers loop back to the switch or cannot be reached."""
-    vips = {service.vip.ip for service in services}
+    captured = {ip for service in services for ip in service.captured}
     for service in services:
+        if service.snat not in (None, service.vip.ip) and host.is_local(service.captured[1]):
+            raise CaptureError(
+                f"snat {service.snat} is an address of this machine: choose one that nobody has"
+            )
         for real_server in service.real_servers:
-            if real_server.ip in vips:
+            if real_server.ip in captured:
                 raise CaptureError(f"real server {real_server} is a VIP of this switch: a loop")
             if host.is_local(real_server.ip):
                 raise CaptureError(
@@ -365,14 +391,13 @@ def _families(services: Sequence[Service]) -> list[Family]:
     return [family for family in FAMILIES if family.version in versions]
 
 
-def _vips(services: Sequence[Service], family: Family) -> list[IPAddress]:
-    return _distinct((service.vip for service in services), family)
+def _captured(services: Sequence[Service], family: Family) -> list[IPAddress]:
+    return _distinct((ip for service in services for ip in service.captured), family)
 
 
 def _real_servers(services: Sequence[Service], family: Family) -> list[IPAddress]:
-    return _distinct((real for service in services for real in service.real_servers), family)
+    return _distinct((real.ip for service in services for real in service.real_servers), family)
 
 
-def _distinct(endpoints: Iterable[Endpoint], family: Family) -> list[IPAddress]:
-    ips = {endpoint.ip for endpoint in endpoints if endpoint.ip.version == family.version}
-    return sorted(ips, key=int)
+def _distinct(ips: Iterable[IPAddress], family: Family) -> list[IPAddress]:
+    return sorted({ip for ip in ips if ip.version == family.version}, key=int)
