@@ -41,13 +41,13 @@ def test_the_story_of_a_connection() -> None:
     ]
     packets = [event for event in events if isinstance(event, PacketEvent)]
     assert [packet.number for packet in packets] == [1, 2, 3, 4, 5, 6]
-    assert [(p.old_state and p.old_state.name, p.state and p.state.name) for p in packets] == [
-        (None, "SYN_RECV"),
-        ("SYN_RECV", "SYN_RECV"),
-        ("SYN_RECV", "ESTABLISHED"),
-        ("ESTABLISHED", "CLOSE_WAIT"),
-        ("CLOSE_WAIT", "LAST_ACK"),
-        ("LAST_ACK", "CLOSE"),
+    assert [(p.old_state, p.state) for p in packets] == [
+        (None, State.SYN_RECV),
+        (State.SYN_RECV, State.SYN_RECV),
+        (State.SYN_RECV, State.ESTABLISHED),
+        (State.ESTABLISHED, State.CLOSE_WAIT),
+        (State.CLOSE_WAIT, State.LAST_ACK),
+        (State.LAST_ACK, State.CLOSE),
     ]
     assert [p.timeout for p in packets] == [60.0, 60.0, 900.0, 60.0, 30.0, 10.0]
     assert all(p.time == 10.0 for p in packets)
