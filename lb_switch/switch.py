@@ -291,7 +291,7 @@ class Switch:
             return Outcome(Verdict(Action.DROP, Reason.FRAGMENT_HELD))
         else:
             outcome = self._follow_first(packet, datagram.fate, now)
-        self.fragments.forget_if_complete(packet, datagram)
+        self.fragments.forget_if_complete(datagram)
         return outcome
 
     def _may_concern(self, packet: Packet) -> bool:

@@ -56,9 +56,10 @@ class HeldTooMuchError(Exception):
 class Datagram:
     """One datagram under way: which parts came, what is held, and its fate once decided."""
 
-    __slots__ = ("_end", "_units", "deadline", "fate", "held", "held_bytes")
+    __slots__ = ("_end", "_units", "deadline", "fate", "held", "held_bytes", "key")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, key: DatagramKey, deadline: float) -> None:
+        self.key = key
         self.deadline = deadline
         self.fate: Fate | None = None
         self.held: list[bytes] = []
@@ -121,7 +122,7 @@ class FragmentTracker:
         if datagram is None:
             if len(self._datagrams) >= self._max_datagrams:
                 self._drop(next(iter(self._datagrams)))
-            datagram = self._datagrams[key] = Datagram(now + TIMEOUT)
+            datagram = self._datagrams[key] = Datagram(key, now + TIMEOUT)
         datagram.note(fragment.offset, packet.end - fragment.start, not fragment.more)
         return datagram
 
@@ -142,14 +143,10 @@ class FragmentTracker:
         datagram.held_bytes = 0
         return held
 
-    def forget_if_complete(self, packet: Packet, datagram: Datagram) -> None:
+    def forget_if_complete(self, datagram: Datagram) -> None:
         """Make the identification free again as soon as every part has come."""
         if datagram.complete and datagram.fate is not None:
-            del self._datagrams[_key(packet)]
-
-    def forget(self, packet: Packet) -> None:
-        """Let the datagram go its way: the switch has no business with it."""
-        del self._datagrams[_key(packet)]
+            del self._datagrams[datagram.key]
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
