@@ -7,6 +7,8 @@ never goes back.
 from __future__ import annotations
 
 import gc
+import heapq
+import itertools
 import logging
 import os
 import select
@@ -39,7 +41,7 @@ class HasFileno(Protocol):
 
 
 Callback = Callable[[float], None]
-"""Called with `now` when its file is ready."""
+"""Called with `now` when its file is ready or its time has come."""
 
 
 class Loop:
@@ -66,6 +68,9 @@ class Loop:
         self._stopping = False
         self._poll = select.epoll()
         self._callbacks: dict[int, Callback] = {}
+        self._alarms: list[tuple[float, int, Callback]] = []
+        """A heap; the number keeps callbacks of the same moment in order."""
+        self._alarm_numbers = itertools.count()
         self._faults = FaultLog()
 
     def register(self, fileobj: HasFileno, callback: Callback, writing: bool = False) -> None:
@@ -86,6 +91,13 @@ class Loop:
         fd = fileobj.fileno()
         if self._callbacks.pop(fd, None) is not None:
             self._poll.unregister(fd)
+
+    def call_at(self, when: float, callback: Callback) -> None:
+        """Call `callback(now)` once, as soon as `now` is not before `when`.
+
+        It cannot be taken back: the callback looks whether it is still wanted.
+        """
+        heapq.heappush(self._alarms, (when, next(self._alarm_numbers), callback))
 
     def stop(self) -> None:
         """End `run` after the current wake-up."""
@@ -123,7 +135,7 @@ class Loop:
 
     def _serve(self) -> None:
         switch, capture, clock = self.switch, self.capture, self._clock
-        poll, next_deadline = self._poll.poll, switch.next_deadline
+        poll, next_deadline = self._poll.poll, self._next_deadline
         capture_fd = capture.fileno()
         now = clock()
         while not self._stopping:
@@ -142,7 +154,16 @@ class Loop:
             if gc.get_count()[0] > _YOUNG_OBJECTS:
                 _sweep()
 
+    def _next_deadline(self) -> float | None:
+        deadline = self.switch.next_deadline()
+        if self._alarms and (deadline is None or self._alarms[0][0] < deadline):
+            return self._alarms[0][0]
+        return deadline
+
     def _timers(self, now: float) -> None:
+        while self._alarms and self._alarms[0][0] <= now:
+            _, _, callback = heapq.heappop(self._alarms)
+            self._run(callback, now)
         try:
             packets = self.switch.handle_timers(now)
         except Exception:
@@ -153,8 +174,10 @@ class Loop:
 
     def _call(self, fd: int, now: float) -> None:
         callback = self._callbacks.get(fd)
-        if callback is None:  # unregistered by a callback of the same wake-up
-            return
+        if callback is not None:  # else unregistered by a callback of the same wake-up
+            self._run(callback, now)
+
+    def _run(self, callback: Callback, now: float) -> None:
         try:
             callback(now)
         except Exception:

@@ -16,6 +16,7 @@ from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.tally import Traffic
 
 if TYPE_CHECKING:
+    from lb_switch.health.check import HealthCheck
     from lb_switch.nat.translation import Translation
     from lb_switch.scheduling.interface import Scheduler
     from lb_switch.scheduling.persistence import Persistence
@@ -110,6 +111,7 @@ class VirtualServer:
         "_departed",
         "endpoint",
         "forward",
+        "health_check",
         "name",
         "on_down",
         "one_packet",
@@ -134,6 +136,7 @@ class VirtualServer:
         snat: IPAddress | None = None,
         persistence: Persistence | None = None,
         one_packet: bool = False,
+        health_check: HealthCheck | None = None,
     ) -> None:
         self.name = name
         self.endpoint = endpoint
@@ -146,6 +149,8 @@ class VirtualServer:
         self.persistence = persistence
         self.one_packet = one_packet
         """UDP: each datagram is scheduled on its own (IPVS's `--ops`)."""
+        self.health_check = health_check
+        """How its real servers are probed; None: not at all.  Only `lb_switch.health` reads it."""
         self.real_servers: list[RealServer] = []
         self.usable_servers: tuple[RealServer, ...] = ()
         """In configured order.  The same tuple object until the group changes, so that a

@@ -142,6 +142,26 @@ def test_a_registered_file_can_wait_until_it_is_writable(bed: Bed) -> None:
         bed.loop.run()
 
 
+def test_callbacks_at_a_time(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, float]] = []
+
+    def first(now: float) -> None:
+        heard.append(("first", now))
+        bed.loop.call_at(now + 1.5, last)
+        raise RuntimeError("a callback's bug stops nothing")
+
+    def last(now: float) -> None:
+        heard.append(("last", now))
+        bed.loop.stop()
+
+    monkeypatch.setattr(bed.switch, "next_deadline", lambda: 104.0)
+    bed.loop.call_at(102.5, lambda now: heard.append(("second", now)))
+    bed.loop.call_at(101.5, first)
+    bed.ready = lambda: None
+    bed.loop.run()
+    assert heard == [("first", 102.0), ("second", 103.0), ("last", 104.0)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_in_order(bed: Bed, number: signal.Signals) -> None:
     before = signal.getsignal(number)

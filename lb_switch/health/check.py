@@ -1,0 +1,52 @@
+"""How the real servers of one virtual server are checked, as plain data."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from lb_switch.packet.endpoint import Endpoint, IPAddress
+
+Kind = Literal["icmp", "tcp", "http"]
+
+
+class HealthCheck(NamedTuple):
+    """What the configuration says; times are in seconds.
+
+    interval: from the start of one probe to the start of the next.  rise, fall: how many
+    consecutive passes or failures bring a real server up or down.  port: 0 is the real server's
+    own.  path, expect_status: of `http` alone.
+    """
+
+    kind: Kind
+    interval: float = 2.0
+    timeout: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    port: int = 0
+    path: str = "/"
+    expect_status: tuple[int, ...] = (200,)
+
+    def aimed_at(self, real_server: Endpoint) -> Target:
+        """Return what is to be probed for a real server."""
+        port = self.port or real_server.port
+        return Target(
+            self.kind,
+            real_server.ip,
+            port,
+            self.interval,
+            self.timeout,
+            self.path,
+            self.expect_status,
+        )
+
+
+class Target(NamedTuple):
+    """Everything that a prober needs to know of one check."""
+
+    kind: Kind
+    ip: IPAddress
+    port: int
+    interval: float
+    timeout: float
+    path: str = "/"
+    expect_status: tuple[int, ...] = (200,)
