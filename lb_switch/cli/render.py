@@ -25,11 +25,12 @@ def as_json(value: object, indent: int | None = None) -> str:
 
 def json_array(rows: Iterable[Row]) -> Iterator[str]:
     """Yield the lines of a JSON array, one row in each, as the rows come."""
-    before = "["
+    line = ""
     for row in rows:
-        yield f"{before}{as_json(row)}" if before == "[" else f",\n {as_json(row)}"
-        before = ","
-    yield "[]\n" if before == "[" else "]\n"
+        if line:
+            yield f"{line},"
+        line = f"{' ' if line else '['}{as_json(row)}"
+    yield f"{line}]" if line else "[]"
 
 
 def virtual_servers(rows: Iterable[Row]) -> Iterator[str]:

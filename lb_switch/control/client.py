@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +17,14 @@ from lb_switch.control.messages import (
 
 
 class ControlError(Exception):
-    """The switch could not be asked, or said no; the text is one clear line."""
+    """The switch could not be asked, or said no; the text is one clear line.
+
+    `details`: one line for each error of a configuration that the switch did not take.
+    """
+
+    def __init__(self, text: str, details: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.details = tuple(details)
 
 
 class ControlClient:
@@ -74,7 +81,7 @@ class ControlClient:
         except OSError as error:
             raise ControlError(self._why(error)) from None
         except RequestError as error:
-            raise ControlError(str(error)) from None
+            raise ControlError(str(error), error.details) from None
         except (ValueError, RecursionError):
             text = f"what answers on {self._path} does not speak lb-switch's control protocol"
             raise ControlError(text) from None

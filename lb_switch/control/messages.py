@@ -8,9 +8,11 @@ A request is one line::
 
     {"version": 1, "ok": true, "result": ...}
     {"version": 1, "ok": false, "error": "one clear line"}
+    {"version": 1, "ok": false, "error": "one clear line", "details": ["a line", "a line"]}
 
-or, for a list of rows, as many as it takes; every line but the last says that more follow, and the
-list is what the results make when put one after the other::
+(details: the errors of a configuration, each with its key path), or, for a list of rows, as many
+as it takes; every line but the last says that more follow, and the list is what the results make
+when put one after the other::
 
     {"version": 1, "ok": true, "more": true, "result": [row, row, ...]}
     {"version": 1, "ok": true, "result": [row]}
@@ -24,7 +26,7 @@ where the next request begins.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -39,7 +41,14 @@ ROWS_PER_LINE = 128
 
 
 class RequestError(Exception):
-    """A request that cannot be done; its text is the response's one clear line."""
+    """A request that cannot be done; its text is the response's one clear line.
+
+    `details`: one line for each error of a configuration that is not valid.
+    """
+
+    def __init__(self, text: str, details: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.details = tuple(details)
 
 
 def encode_request(verb: str, fields: dict[str, Any]) -> bytes:
@@ -73,9 +82,10 @@ def encode_response(result: object) -> Iterator[bytes]:
     yield _line({"version": VERSION, "ok": True, "result": rows})
 
 
-def encode_error(text: str) -> bytes:
+def encode_error(text: str, details: Sequence[str] = ()) -> bytes:
     """Return the line of a response that says no."""
-    return _line({"version": VERSION, "ok": False, "error": " ".join(text.split())})
+    response = {"version": VERSION, "ok": False, "error": " ".join(text.split())}
+    return _line({**response, "details": list(details)} if details else response)
 
 
 def decode_response(line: bytes) -> tuple[Any, bool]:
@@ -88,7 +98,11 @@ def decode_response(line: bytes) -> tuple[Any, bool]:
     if not isinstance(response, dict) or response.get("version") != VERSION:
         raise ValueError("not a response of protocol version 1")
     if response.get("ok") is not True:
-        raise RequestError(str(response.get("error", "refused without a word")))
+        details = response.get("details")
+        raise RequestError(
+            str(response.get("error", "refused without a word")),
+            [str(line) for line in details] if isinstance(details, list) else (),
+        )
     return response.get("result"), response.get("more") is True
 
 

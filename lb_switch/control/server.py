@@ -179,7 +179,7 @@ class _Client:
         try:
             yield from encode_response(self._handler(decode_request(line)))
         except RequestError as error:
-            yield encode_error(str(error))
+            yield encode_error(str(error), error.details)
         except Exception as error:
             yield encode_error(f"internal error: {type(error).__name__}: {error}")
 

@@ -5,7 +5,8 @@ verb   what                    result
 =====  ======================  ===================================================================
 show   virtual_servers         one row per virtual server, with its real servers
 show   connections             one row per connection
-show   stats                   one object: packets by reason, connections in the table
+show   stats                   one object: packets by reason, connections in the table, and
+                               `pid`, by which one run of the switch is told from the next
 =====  ======================  ===================================================================
 
 Times are seconds, on the switch's clock; `expire` is how many are left.  Endpoints are text as in
@@ -14,6 +15,7 @@ the configuration.  Traffic counts packets and bytes of IP packets, headers incl
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +36,7 @@ class Verbs:
     def __init__(self, switch: Switch, clock: Callable[[], float]) -> None:
         self._switch = switch
         self._clock = clock
+        self._started = clock()
         self._verbs: dict[str, Callable[[Row], object]] = {"show": self._show}
         self._shows: dict[str, Callable[[], object]] = {
             "virtual_servers": self._virtual_servers,
@@ -68,6 +71,8 @@ class Verbs:
         switch = self._switch
         return {
             "time": self._clock(),
+            "pid": os.getpid(),
+            "uptime": round(self._clock() - self._started, 3),
             "connections": len(switch.connections),
             "half_open": switch.connections.half_open,
             "max_connections": switch.settings.max_connections,

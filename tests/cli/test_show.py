@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lb_switch.cli import control_socket as control_socket_module
 from lb_switch.cli.commands import show as show_module
 from lb_switch.switch import Switch
 from tests.cli.conftest import Run
@@ -83,7 +84,7 @@ def test_where_the_socket_is_looked_for(
     assert run("show").stderr == f"{nowhere}of_environment\n"
     assert run("show", "--config", config).stderr == f"{nowhere}of_config\n"
     assert run("show", "--config", config, "--socket", control_socket).exit_code == 0
-    monkeypatch.setattr(show_module, "DEFAULT_SOCKET", f"{tmp_path}/of_default")
+    monkeypatch.setattr(control_socket_module, "DEFAULT_SOCKET", f"{tmp_path}/of_default")
     monkeypatch.delenv("LB_SWITCH_SOCKET")
     result = run("show")
     assert (result.exit_code, result.stderr) == (1, f"{nowhere}of_default\n")
@@ -92,7 +93,7 @@ def test_where_the_socket_is_looked_for(
 def test_the_default_is_that_of_the_schema() -> None:
     from lb_switch.config.schema import DEFAULT_CONTROL_SOCKET
 
-    assert show_module.DEFAULT_SOCKET == DEFAULT_CONTROL_SOCKET
+    assert control_socket_module.DEFAULT_SOCKET == DEFAULT_CONTROL_SOCKET
 
 
 def test_a_dead_switch(run: Run, tmp_path: Path) -> None:

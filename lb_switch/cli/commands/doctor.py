@@ -40,7 +40,7 @@ def command(config: Path | None, capture: str | None, as_json: bool) -> None:
                 click.echo(render.finding(findings[-1]))
     lacking = sum(not finding["ok"] and finding["needed"] for finding in findings)
     if as_json:
-        sys.stdout.writelines(render.json_array(findings))
+        sys.stdout.writelines(f"{line}\n" for line in render.json_array(findings))
     else:
         click.echo(render.diagnosis(lacking, name))
     click.get_current_context().exit(1 if lacking else 0)

@@ -2,41 +2,78 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import render
-from lb_switch.cli.configuration import load_config
+from lb_switch.cli import control_socket, render
+from lb_switch.cli import watch as watching
 from lb_switch.cli.failures import CommandError
-
-if TYPE_CHECKING:
-    from lb_switch.control.client import ControlClient
-
-DEFAULT_SOCKET = "/run/lb-switch/control.sock"
+from lb_switch.control.client import ControlClient, ControlError
 
 RATE_SECONDS = 1.0
 """Between the two looks that make a rate."""
 
+Show = Callable[[ControlClient, bool], Iterable[str]]
+"""Asks the switch and returns lines: a table, or one JSON document."""
 
-@click.command("show")
-@click.argument(
-    "what",
-    metavar="[WHAT]",
-    type=click.Choice(["virtual_servers", "connections", "stats", "rate"]),
-    required=False,
-)
+
+def _virtual_servers(switch: ControlClient, as_json: bool) -> Iterable[str]:
+    rows = switch.rows("show", what="virtual_servers")
+    return render.json_array(rows) if as_json else render.virtual_servers(rows)
+
+
+def _connections(switch: ControlClient, as_json: bool) -> Iterable[str]:
+    rows = switch.rows("show", what="connections")
+    return render.json_array(rows) if as_json else render.connections(rows)
+
+
+def _stats(switch: ControlClient, as_json: bool) -> Iterable[str]:
+    rows = list(switch.rows("show", what="virtual_servers"))
+    stats = switch.ask("show", what="stats")
+    if as_json:
+        return [render.as_json({**stats, "virtual_servers": rows})]
+    return [*render.traffic(rows), *render.counters(stats)]
+
+
+def _rate(switch: ControlClient, as_json: bool) -> Iterable[str]:
+    looks = []
+    for pause in (RATE_SECONDS, 0.0):
+        now = switch.ask("show", what="stats")["time"]
+        looks.append((now, list(switch.rows("show", what="virtual_servers"))))
+        time.sleep(pause)
+    (begin, before), (end, after) = looks
+    if end <= begin:
+        raise CommandError("the switch's clock did not advance")
+    if as_json:
+        return [render.as_json(render.rates_as_rows(before, after, end - begin))]
+    return render.rates(before, after, end - begin)
+
+
+SHOWS: dict[str, Show] = {
+    "virtual_servers": _virtual_servers,
+    "connections": _connections,
+    "stats": _stats,
+    "rate": _rate,
+}
+
+
+@click.command("show", cls=watching.WatchCommand)
+@click.argument("what", metavar="[WHAT]", type=click.Choice(list(SHOWS)), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@watching.option
 @click.option("-n", "--numeric", is_flag=True, help="Print numbers; nothing is ever resolved.")
-@click.option("--config", type=click.Path(path_type=Path), help="Ask the switch of this file.")
-@click.option("--socket", type=click.Path(path_type=Path), help="Ask at this control socket.")
+@control_socket.options
 def command(
-    what: str | None, as_json: bool, numeric: bool, config: Path | None, socket: Path | None
+    what: str | None,
+    as_json: bool,
+    watch: float | None,
+    numeric: bool,
+    config: Path | None,
+    socket: Path | None,
 ) -> None:
     """Show what the running switch does: virtual servers, if WHAT is not given.
 
@@ -49,6 +86,9 @@ def command(
     The tables are those of `ipvsadm -Ln`, `-Lnc`, `--stats` and `--rate`.  Addresses and ports
     are always numbers: -n is understood, and changes nothing.
 
+    --watch refreshes in place on a terminal, and appends when piped (with --json, one document a
+    line).  It goes on when the switch is restarted, and says so.
+
     The switch is found at --socket, else at the control_socket of --config, else at the path in
     the environment variable LB_SWITCH_SOCKET, else at /run/lb-switch/control.sock.
 
@@ -57,77 +97,20 @@ def command(
       sudo lb-switch show
       sudo lb-switch show connections -n
       sudo lb-switch show stats --json
+      sudo lb-switch show --watch
+      sudo lb-switch show rate --watch 5
     """  # noqa: D301
     del numeric
-    from lb_switch.control.client import ControlClient, ControlError
-
+    path = control_socket.find(config, socket)
+    show = SHOWS[what or "virtual_servers"]
+    if watch is not None:
+        title = f"lb-switch show {what or ''}".rstrip()
+        watching.watch(
+            lambda: ControlClient(path), lambda switch: show(switch, as_json), title, watch
+        )
+        return
     try:
-        with ControlClient(_control_socket(config, socket)) as switch:
-            SHOWS[what or "virtual_servers"](switch, as_json)
+        with ControlClient(path) as switch:
+            sys.stdout.writelines(f"{line}\n" for line in show(switch, as_json))
     except ControlError as error:
-        raise CommandError(str(error)) from None
-
-
-def _control_socket(config: Path | None, socket: Path | None) -> Path:
-    if socket is not None:
-        return socket
-    if config is not None:
-        return Path(load_config(config).switch.control_socket)
-    return Path(os.environ.get("LB_SWITCH_SOCKET") or DEFAULT_SOCKET)
-
-
-def _virtual_servers(switch: ControlClient, as_json: bool) -> None:
-    rows = switch.rows("show", what="virtual_servers")
-    if as_json:
-        _print_array(rows)
-    else:
-        _print(render.virtual_servers(rows))
-
-
-def _connections(switch: ControlClient, as_json: bool) -> None:
-    rows = switch.rows("show", what="connections")
-    if as_json:
-        _print_array(rows)
-    else:
-        _print(render.connections(rows))
-
-
-def _stats(switch: ControlClient, as_json: bool) -> None:
-    rows = list(switch.rows("show", what="virtual_servers"))
-    stats = switch.ask("show", what="stats")
-    if as_json:
-        click.echo(render.as_json({**stats, "virtual_servers": rows}))
-    else:
-        _print(render.traffic(rows))
-        _print(render.counters(stats))
-
-
-def _rate(switch: ControlClient, as_json: bool) -> None:
-    looks = []
-    for pause in (RATE_SECONDS, 0.0):
-        now = switch.ask("show", what="stats")["time"]
-        looks.append((now, list(switch.rows("show", what="virtual_servers"))))
-        time.sleep(pause)
-    (begin, before), (end, after) = looks
-    if end <= begin:
-        raise CommandError("the switch's clock did not advance")
-    if as_json:
-        click.echo(render.as_json(render.rates_as_rows(before, after, end - begin)))
-    else:
-        _print(render.rates(before, after, end - begin))
-
-
-SHOWS: dict[str, Callable[[ControlClient, bool], None]] = {
-    "virtual_servers": _virtual_servers,
-    "connections": _connections,
-    "stats": _stats,
-    "rate": _rate,
-}
-
-
-def _print(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-
-
-def _print_array(rows: Iterable[render.Row]) -> None:
-    sys.stdout.writelines(render.json_array(rows))
+        control_socket.refuse(error)
