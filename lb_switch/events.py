@@ -7,7 +7,7 @@ engine's own: a listener reads them at once and keeps nothing of them.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import Direction, State
@@ -88,4 +88,22 @@ class ServerEvent(NamedTuple):
     cause: str
 
 
-Event = PacketEvent | ConnectionEvent | ServerEvent
+class ProbeEvent(NamedTuple):
+    """A health probe has ended.  It comes from outside the engine: from whoever takes the results.
+
+    `kind` is icmp, tcp or http; `passed` is None for a probe that could not be made; `finding` is
+    one line for people ("connect refused"); `seconds` is how long it took.  `became` is the health
+    that this result decided, None where it changed nothing yet.
+    """
+
+    time: float
+    virtual_server: VirtualServer
+    real_server: RealServer
+    kind: str
+    passed: bool | None
+    finding: str
+    seconds: float
+    became: Literal["up", "down"] | None = None
+
+
+Event = PacketEvent | ConnectionEvent | ServerEvent | ProbeEvent
