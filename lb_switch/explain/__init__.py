@@ -1,0 +1,1 @@
+"""Views of what the switch does: stories, diffs, ladders, annotated captures, comparisons."""
