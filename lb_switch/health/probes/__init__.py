@@ -1,0 +1,70 @@
+"""One probe: is this target alive?  Raises nothing; whatever happens becomes a `Result`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Awaitable, Callable, Mapping
+
+from lb_switch.health.check import Kind, Target
+from lb_switch.health.probes import http, icmp, tcp
+from lb_switch.health.probes.failure import ProbeFailedError
+from lb_switch.health.tracker import Result
+
+PROBES: Mapping[Kind, Callable[[Target], Awaitable[str]]] = {
+    "icmp": icmp.probe,
+    "tcp": tcp.probe,
+    "http": http.probe,
+}
+"""Each returns what it found if the target passes; raises ProbeFailedError or OSError if not."""
+
+LOCAL_TROUBLE = frozenset(
+    {
+        errno.EACCES,
+        errno.EADDRINUSE,
+        errno.EADDRNOTAVAIL,
+        errno.EAFNOSUPPORT,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.EPERM,
+    }
+)
+"""The probe never left this machine: permissions, a local firewall, no descriptor, port or memory.
+That says nothing about the real server."""
+
+
+async def probe(target: Target) -> Result:
+    """Probe once, for at most the target's timeout."""
+    clock = asyncio.get_running_loop().time
+    begin = clock()
+    passed: bool | None = False
+    try:
+        async with asyncio.timeout(target.timeout):
+            finding = await PROBES[target.kind](target)
+        passed = True
+    except ProbeFailedError as failure:
+        finding = str(failure)
+    except TimeoutError:
+        finding = f"timeout after {target.timeout} s"
+    except OSError as error:
+        finding = _explained(error)
+        if error.errno in LOCAL_TROUBLE:
+            passed, finding = None, f"cannot probe: {finding}"
+    except Exception as error:
+        # A bug of ours is no evidence against anybody.
+        passed, finding = None, f"cannot probe: internal error: {type(error).__name__}: {error}"
+    return Result(passed, finding, round(clock() - begin, 6))
+
+
+def _explained(error: OSError) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return "connect refused"
+        case ConnectionResetError() | BrokenPipeError():
+            return "connection reset"
+        case _:
+            text = os.strerror(error.errno) if error.errno else str(error)
+            return f"{text[:1].lower()}{text[1:]}"

@@ -1,0 +1,75 @@
+"""When to probe: every check in a task of its own, so that none waits for another.
+
+An interval is from start to start, whatever a probe takes; where the timeout is longer than the
+interval, several probes of one check are under way.  Their results still count in the order in
+which the probes *started*, as "consecutive" promises.  The first probes are spread over a second
+(or the interval, if that is less), so that hundreds of servers are not asked in the same moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from lb_switch.health.check import Target
+from lb_switch.health.tracker import Result
+
+Probe = Callable[[Target], Awaitable[Result]]
+
+SPREAD = 1.0
+"""Seconds over which first probes are spread."""
+MAX_UNDER_WAY = 16
+"""Probes of one check at the same time; more are left out."""
+
+
+class Rounds:
+    """Runs checks by their numbers; `report(number, result)` is called after each probe."""
+
+    def __init__(
+        self,
+        probe: Probe,
+        report: Callable[[int, Result], None],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._probe = probe
+        self._report = report
+        self._jitter = jitter
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def start(self, number: int, target: Target) -> None:
+        """Probe this target from now on."""
+        self.stop(number)
+        self._tasks[number] = asyncio.create_task(self._run(number, target))
+
+    def stop(self, number: int) -> None:
+        """Probe it no more, and report nothing of what is under way."""
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            task.cancel()
+
+    async def _run(self, number: int, target: Target) -> None:
+        clock = asyncio.get_running_loop().time
+        under_way: set[asyncio.Task[None]] = set()
+        newest: asyncio.Task[None] | None = None
+        due = clock() + self._jitter() * min(SPREAD, target.interval)
+        try:
+            while True:
+                await asyncio.sleep(due - clock())
+                if len(under_way) < MAX_UNDER_WAY:
+                    newest = asyncio.create_task(self._attempt(number, target, newest))
+                    under_way.add(newest)
+                    newest.add_done_callback(under_way.discard)
+                # Beats that were missed (the machine slept) are not made up for.
+                due = max(due + target.interval, clock())
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def _attempt(
+        self, number: int, target: Target, before: asyncio.Task[None] | None
+    ) -> None:
+        result = await self._probe(target)
+        if before is not None:
+            await asyncio.wait((before,))
+        self._report(number, result)
