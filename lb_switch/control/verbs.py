@@ -5,6 +5,8 @@ verb   what                    result
 =====  ======================  ===================================================================
 show   virtual_servers         one row per virtual server, with its real servers
 show   connections             one row per connection
+show   health                  one row per real server: its health, and its last probe
+show   probes                  one object: the process that probes
 show   stats                   one object: packets by reason, connections in the table, and
                                `pid`, by which one run of the switch is told from the next
 =====  ======================  ===================================================================
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable
@@ -27,13 +29,18 @@ from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Switch
 
+if TYPE_CHECKING:
+    from lb_switch.health.checks import HealthChecks
+
 Row = dict[str, Any]
 
 
 class Verbs:
     """Do requests on `switch`; `clock` is the one its packets are stamped with."""
 
-    def __init__(self, switch: Switch, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, switch: Switch, clock: Callable[[], float], health: HealthChecks | None = None
+    ) -> None:
         self._switch = switch
         self._clock = clock
         self._started = clock()
@@ -43,6 +50,8 @@ class Verbs:
             "connections": self._connections,
             "stats": self._stats,
         }
+        if health is not None:
+            self._shows |= {"health": health.rows, "probes": health.process_row}
 
     def __call__(self, request: Row) -> object:
         """Do one request, `verb` and the verb's own fields.  Raises RequestError."""

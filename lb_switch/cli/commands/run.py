@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import privileges, render
+from lb_switch.cli import announce, privileges, render
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError, debugging
 
@@ -41,7 +41,10 @@ def command(config: Path, capture: str | None) -> None:
     loaded = load_config(config)
     refuse_unsupported(loaded)
     name = capture or loaded.switch.capture
-    privileges.require(privileges.FOR_CAPTURE[name])
+    needed = set(privileges.FOR_CAPTURE[name])
+    if any(entry.health_check.kind == "icmp" for entry in loaded.virtual_server):
+        needed.add("CAP_NET_RAW")
+    privileges.require(sorted(needed))
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
     _serve(loaded, name)
@@ -53,29 +56,32 @@ def _serve(config: Config, capture_name: str) -> None:
     from lb_switch.control.server import ControlServer
     from lb_switch.control.socket_file import SocketInUseError
     from lb_switch.control.verbs import Verbs
+    from lb_switch.health.checks import HealthChecks
     from lb_switch.runtime import Loop
 
     switch = build(config)
     clock = time.monotonic
-    control = ControlServer(Path(config.switch.control_socket), Verbs(switch, clock))
 
     def ready() -> None:
         control.open()
         loop.register(control, lambda _now: control.handle_ready())
         for line in _advice(switch):
             click.echo(f"lb-switch: note: {line}", err=True)
+        health.update(switch.virtual_servers.values())
         click.echo(render.serving(config, capture_name))
 
+    capture = _make_capture(capture_name, config, switch)
+    loop = Loop(switch, capture, on_ready=ready, clock=clock)
+    health = HealthChecks(switch, loop, clock=clock, say=announce.say, complain=announce.complain)
+    control = ControlServer(Path(config.switch.control_socket), Verbs(switch, clock, health))
     try:
         control.claim()
-        loop = Loop(
-            switch, _make_capture(capture_name, config, switch), on_ready=ready, clock=clock
-        )
         loop.run()
     except (CaptureError, SocketInUseError) as error:
         raise CommandError(str(error)) from None
     finally:
         control.close()
+        health.close()
 
 
 def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:

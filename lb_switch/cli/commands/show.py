@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from lb_switch.cli import control_socket, render
+from lb_switch.cli import control_socket, health_table, render
 from lb_switch.cli import watch as watching
 from lb_switch.cli.failures import CommandError
 from lb_switch.control.client import ControlClient, ControlError
@@ -53,11 +53,20 @@ def _rate(switch: ControlClient, as_json: bool) -> Iterable[str]:
     return render.rates(before, after, end - begin)
 
 
+def _health(switch: ControlClient, as_json: bool) -> Iterable[str]:
+    rows = switch.rows("show", what="health")
+    probes = switch.ask("show", what="probes")
+    if as_json:
+        return [render.as_json({"probes": probes, "real_servers": list(rows)})]
+    return health_table.health(rows, probes)
+
+
 SHOWS: dict[str, Show] = {
     "virtual_servers": _virtual_servers,
     "connections": _connections,
     "stats": _stats,
     "rate": _rate,
+    "health": _health,
 }
 
 
@@ -82,6 +91,7 @@ def command(
     connections       every connection: state, client, real server, seconds left
     stats             connections, packets and bytes so far; packets by reason
     rate              the same per second, measured during one second
+    health            real servers: up or down, since when, and what the last probe found
 
     The tables are those of `ipvsadm -Ln`, `-Lnc`, `--stats` and `--rate`.  Addresses and ports
     are always numbers: -n is understood, and changes nothing.
