@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lb_switch.connections.tcp_state import ACTIVE, STEADY, State
-from lb_switch.tally import Traffic
+from lb_switch.connections.tcp_state import ACTIVE, STEADY, Direction, State
+from lb_switch.tally import ONE_PACKET, Traffic
 
 if TYPE_CHECKING:
     from lb_switch.connections.timeouts import Bucket
@@ -70,6 +70,17 @@ class Connection:
         self.tally_to_client = 0
         self.acked_by_client = NOTHING_ACKED
         self.acked_by_server = NOTHING_ACKED
+
+    def count(self, direction: Direction, length: int, now: float) -> None:
+        """Count a packet of `length` bytes, and let the timeout start again."""
+        tally = ONE_PACKET + length
+        self.last_seen = now
+        if direction is Direction.ORIGINAL:
+            self.tally_to_server += tally
+            self.real_server.tally_to_server += tally
+        else:
+            self.tally_to_client += tally
+            self.real_server.tally_to_client += tally
 
     @property
     def active(self) -> bool:

@@ -43,9 +43,13 @@ class TimerWheel:
     """
 
     def __init__(self, timeouts: dict[State, float]) -> None:
-        self.timeouts = [timeouts[state] for state in State]
+        self.change_timeouts(timeouts)
         self._buckets: dict[int, Bucket] = {}
         self._next_tick: int | None = None
+
+    def change_timeouts(self, timeouts: dict[State, float]) -> None:
+        """Take other timeouts; each connection learns of them when its bucket comes due."""
+        self.timeouts = [timeouts[state] for state in State]
 
     def deadline(self, connection: Connection) -> float:
         """When the connection ends if no packet comes."""

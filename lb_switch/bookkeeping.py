@@ -1,0 +1,178 @@
+"""The beginning and the end of connections, so that all the books agree.
+
+A connection stands in several books: the table (under two keys), the timers, the accounts of its
+real server, and with full NAT in a pool of ports.  Only here is a connection written into them or
+struck off, always in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lb_switch.connections.connection import Connection
+from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
+from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, STEADY, State
+from lb_switch.connections.timeouts import TimerWheel
+from lb_switch.events import ConnectionEvent, Event, Stage
+from lb_switch.nat.port_pool import PortPool
+from lb_switch.nat.translation import Translation
+from lb_switch.packet.flow_key import FlowKey, pack_endpoint, reverse
+from lb_switch.packet.protocol import UDP
+from lb_switch.servers import RealServer, VirtualServer
+
+
+class PortPoolExhaustedError(Exception):
+    """Full NAT: no source port is left towards this real server."""
+
+
+class Bookkeeping:
+    """Open connections, change their state, forget them."""
+
+    def __init__(
+        self, connections: ConnectionTable, timers: TimerWheel, snat_ports: tuple[int, int]
+    ) -> None:
+        self._connections = connections
+        self._timers = timers
+        self._snat_ports = snat_ports
+        self._port_pools: dict[tuple[int, bytes], PortPool] = {}
+        """By protocol and reply key without its last two bytes, which are the port."""
+        self.observer: Callable[[Event], None] | None = None
+
+    # -- the beginning ---------------------------------------------------------------------
+
+    def open(
+        self,
+        protocol: int,
+        key: bytes,
+        virtual_server: VirtualServer,
+        real_server: RealServer,
+        state: State,
+        now: float,
+    ) -> Connection:
+        """Decide the translation of a new connection and enter it into all books.
+
+        `key` is its original flow key.  A datagram scheduled on its own whose answer would come
+        back under a key that is there already, to the same client, needs no new one: that
+        connection is returned.
+
+        Raises KeyClashError, TableFullError or PortPoolExhaustedError, and then has changed
+        nothing (but that closed or half-open connections may have given way).
+        """
+        address, port = pack_endpoint(real_server.endpoint)
+        translated = FlowKey.of(key)._replace(destination=address, destination_port=port)
+        one_packet = virtual_server.one_packet and protocol == UDP
+        if virtual_server.forward == "full_nat":
+            source = virtual_server.snat.packed
+            pool = self._port_pool(protocol, address + source + port)
+            snat_port = pool.allocate()
+            if snat_port is None:
+                raise PortPoolExhaustedError
+            translated = translated._replace(
+                source=source, source_port=snat_port.to_bytes(2, "big")
+            )
+            reply_key = reverse(translated.pack())
+            to_server = Translation(key, translated.pack())
+            to_client = Translation(reply_key, reverse(key))
+        else:
+            reply_key = reverse(translated.pack())
+            if one_packet:
+                known = self._connections.find(UDP, reply_key)
+                if known is not None and known.original_key == key:
+                    return known
+            if real_server.translations is None:
+                real_server.translations = (
+                    Translation(key, translated.pack()),
+                    Translation(reply_key, reverse(key)),
+                )
+            to_server, to_client = real_server.translations
+        connection = Connection(
+            protocol, key, reply_key, real_server, to_server, to_client, state, now
+        )
+        try:
+            self._insert(connection, now, reply_only=one_packet)
+        except (KeyClashError, TableFullError):
+            self._release_port(connection)
+            raise
+        real_server.active += 1
+        real_server.connections_total += 1
+        self._timers.arm(connection, now)
+        if self.observer is not None:
+            self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, state))
+        return connection
+
+    def _insert(self, connection: Connection, now: float, *, reply_only: bool) -> None:
+        """Insert; what is closed already, or half-open when the table is full, gives way."""
+        try:
+            self._connections.insert(connection, reply_only=reply_only)
+        except KeyClashError as clash:
+            if clash.holder.state not in REUSABLE:
+                raise
+            self.forget(clash.holder, now, "its reply key was needed")
+            self._insert(connection, now, reply_only=reply_only)
+        except TableFullError:
+            oldest = self._connections.oldest_half_open()
+            if oldest is None:
+                raise
+            self.forget(oldest, now, "evicted: the table is full")
+            self._insert(connection, now, reply_only=reply_only)
+
+    def _port_pool(self, protocol: int, ends: bytes) -> PortPool:
+        pool = self._port_pools.get((protocol, ends))
+        if pool is None:
+            pool = self._port_pools[protocol, ends] = PortPool(*self._snat_ports)
+        return pool
+
+    # -- the middle ------------------------------------------------------------------------
+
+    def change_state(self, connection: Connection, new: State, now: float) -> None:
+        """Bring a connection to another state, its deadline and the accounts with it."""
+        old = connection.state
+        connection.state = new
+        connection.steady = new in STEADY
+        if old in ACTIVE and new not in ACTIVE:
+            connection.real_server.active -= 1
+            connection.real_server.inactive += 1
+        if old is State.SYN_RECV:
+            self._connections.no_longer_half_open(connection)
+        self._timers.arm(connection, now)
+        if self.observer is not None:
+            self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
+
+    def change_timeouts(self, timeouts: dict[State, float]) -> None:
+        """Take other timeouts, in seconds by state."""
+        self._timers.change_timeouts(timeouts)
+
+    # -- the end ---------------------------------------------------------------------------
+
+    def forget(self, connection: Connection, now: float, cause: str) -> None:
+        """Strike a connection off before its time.  `cause` is for whoever listens."""
+        self._timers.disarm(connection)
+        self._strike_off(connection, now, cause)
+
+    def forget_expired(self, now: float, limit: int) -> None:
+        """Strike off the connections whose time is up, after looking at `limit` at the most."""
+        for connection in self._timers.expired(now, limit):
+            self._strike_off(connection, now, "timeout")
+
+    def next_deadline(self) -> float | None:
+        """When `forget_expired` has something to do."""
+        return self._timers.next_deadline()
+
+    def _strike_off(self, connection: Connection, now: float, cause: str) -> None:
+        self._connections.remove(connection)
+        if connection.state in ACTIVE:
+            connection.real_server.active -= 1
+        else:
+            connection.real_server.inactive -= 1
+        self._release_port(connection)
+        if self.observer is not None:
+            state = connection.state
+            self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
+
+    def _release_port(self, connection: Connection) -> None:
+        # A pool's key holds the source address of full NAT, which is no client's: none is found
+        # for a connection of plain NAT.
+        reply_key = connection.reply_key
+        pool = self._port_pools.get((connection.protocol, reply_key[:-2]))
+        if pool is not None:
+            pool.release(int.from_bytes(reply_key[-2:], "big"))
