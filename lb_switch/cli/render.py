@@ -5,6 +5,7 @@ Input are the rows of the control protocol (see `lb_switch.control.verbs`).
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-FORWARD = {"nat": "Masq", "full_nat": "FullNat"}
+FORWARD = {"nat": "Masq", "full_nat": "FullNAT"}
 """ipvsadm's word for it: masquerading."""
 
 
@@ -38,13 +39,25 @@ def virtual_servers(rows: Iterable[Row]) -> Iterator[str]:
     yield "Prot LocalAddress:Port Scheduler Flags"
     yield "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn"
     for row in rows:
-        yield f"{row['protocol'].upper()}  {row['address']} {row['scheduler']}"
+        yield f"{row['protocol'].upper()}  {row['address']} {row['scheduler']}{_flags(row)}"
         for server in row["real_servers"]:
             forward = FORWARD.get(server["forward"], server["forward"])
             yield (
                 f"  -> {server['address']:<28} {forward:<7} {server['weight']:<6}"
                 f" {server['active']:<10} {server['inactive']:<10}"
             ).rstrip()
+
+
+def _flags(row: Row) -> str:
+    """Return ipvsadm's words for a virtual server's options, each after a space."""
+    flags = ""
+    if row["persistence_timeout"]:
+        flags += f" persistent {row['persistence_timeout']:g}"
+        # As ipvsadm: the mask of IPv4, the length of IPv6's prefix.
+        if bits := row["persistence_prefix"]:
+            is_ipv4 = not row["address"].startswith("[")
+            flags += f" mask {ipaddress.ip_network((0, bits)).netmask if is_ipv4 else bits}"
+    return f"{flags} ops" if row["one_packet"] else flags
 
 
 def connections(rows: Iterable[Row]) -> Iterator[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lb_switch.config import schema
 from lb_switch.config.schema import Config, SwitchTable, VirtualServerTable
 from lb_switch.connections.tcp_state import State
+from lb_switch.health.check import HealthCheck
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.scheduling import catalogue
+from lb_switch.scheduling.persistence import Persistence
 from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Settings, Switch
 
@@ -22,11 +25,7 @@ class _NotYet(NamedTuple):
     """Whether a replay, for which all real servers are healthy, depends on it too."""
 
 
-NOT_YET = (
-    _NotYet("health_check.kind", lambda vs: vs.health_check.kind != "none", False),
-    _NotYet("persistence_timeout", lambda vs: vs.persistence_timeout > 0, True),
-    _NotYet("forward", lambda vs: vs.forward != "nat", True),
-)
+NOT_YET: tuple[_NotYet, ...] = ()
 """Valid options that this version cannot honour yet: refused, never silently ignored."""
 
 
@@ -55,6 +54,7 @@ def settings(table: SwitchTable) -> Settings:
     """Return what holds for the whole switch."""
     return Settings(
         max_connections=table.max_connections,
+        max_half_open_per_source=table.max_half_open_per_source,
         unknown_tcp=table.unknown_tcp,
         timeouts={state: getattr(table.timeouts, state.name.lower()) for state in State},
     )
@@ -69,4 +69,32 @@ def virtual_server(table: VirtualServerTable, hash_key: str) -> VirtualServer:
         catalogue.make(table.scheduler, hash_on=table.hash_on, hash_key=hash_key),
         [RealServer(entry.address, entry.weight) for entry in table.real_server],
         on_down=table.on_down,
+        forward=table.forward,
+        snat=table.snat,
+        persistence=persistence(table),
+        one_packet=table.one_packet,
+        health_check=health_check(table.health_check),
+    )
+
+
+def persistence(table: VirtualServerTable) -> Persistence | None:
+    """Return what remembers which client had which real server; None: nothing does."""
+    if not table.persistence_timeout:
+        return None
+    return Persistence(table.persistence_timeout, table.persistence_prefix)
+
+
+def health_check(table: schema.HealthCheck) -> HealthCheck | None:
+    """Return how real servers are to be probed; None: not at all."""
+    if table.kind == "none":
+        return None
+    return HealthCheck(
+        table.kind,
+        table.interval,
+        table.timeout,
+        table.rise,
+        table.fall,
+        table.port,
+        table.path,
+        table.expect_status,
     )

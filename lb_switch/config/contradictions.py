@@ -50,6 +50,8 @@ def find_contradictions(data: dict[str, Any]) -> Iterator[Problem]:
     for group in groups:
         yield from _real_servers(group, captured)
         yield from _source_address(group)
+        yield from _persistence(group)
+        yield from _one_packet(group)
         yield from _health_check(group)
 
 
@@ -107,6 +109,28 @@ def _source_address(group: _Group) -> Iterator[Problem]:
         yield Problem(where, 'has no effect without forward = "full_nat"')
     if group.vip is not None and group.snat.version != group.vip.ip.version:
         text = f"{group.snat} is IPv{group.snat.version}, but the VIP {group.vip.ip} is not"
+        yield Problem(where, text)
+
+
+def _persistence(group: _Group) -> Iterator[Problem]:
+    prefix = group.table.get("persistence_prefix", 0)
+    if not isinstance(prefix, int) or prefix <= 0:
+        return
+    where = (*group.path, "persistence_prefix")
+    if group.table.get("persistence_timeout", 0) == 0:
+        yield Problem(where, "has no effect without persistence_timeout")
+    if group.vip is not None and 32 < prefix <= 128 and group.vip.ip.version == 4:
+        yield Problem(where, f"{prefix} is more than the 32 bits of an IPv4 address")
+
+
+def _one_packet(group: _Group) -> Iterator[Problem]:
+    if group.table.get("one_packet") is not True:
+        return
+    where = (*group.path, "one_packet")
+    if group.protocol == "tcp":
+        yield Problem(where, 'is for protocol = "udp": a tcp connection is never one packet')
+    if group.table.get("forward") == "full_nat":
+        text = 'cannot go with forward = "full_nat", whose source ports belong to connections'
         yield Problem(where, text)
 
 

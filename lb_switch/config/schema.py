@@ -140,6 +140,8 @@ class SwitchTable(Table):
     """The key of sh and mh; empty: a documented constant.  Same key, same choice, on any host."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
     """What a TCP packet meets that is neither a SYN nor of a known connection."""
+    max_half_open_per_source: Annotated[int, Field(ge=0)] = 0
+    """Half-open connections one source address may have; more SYNs are dropped.  0: no limit."""
     timeouts: Timeouts = Timeouts()
     """Seconds until an idle connection is forgotten, by state."""
 
@@ -189,6 +191,10 @@ class VirtualServerTable(Table):
     """sh, mh: the parts of the flow key that are hashed."""
     persistence_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """A client comes back to the same real server within this many seconds; 0: off."""
+    persistence_prefix: Annotated[int, Field(ge=0, le=128)] = 0
+    """Clients whose addresses agree in this many bits count as one; 0: each is its own."""
+    one_packet: bool = False
+    """udp: each datagram is scheduled on its own (IPVS's ops), as suits DNS."""
     on_down: Literal["reset", "reschedule", "keep"] = "reset"
     """What happens to live connections of a real server that went down."""
     forward: Literal["nat", "full_nat"] = "nat"

@@ -108,14 +108,25 @@ def _virtual_server_row(virtual_server: VirtualServer) -> Row:
         "address": str(virtual_server.endpoint),
         "protocol": PROTOCOL_NAMES[virtual_server.protocol],
         "scheduler": virtual_server.scheduler.name,
+        **_options(virtual_server),
         "real_servers": [_real_server_row(rs) for rs in virtual_server.real_servers],
     }
 
 
+def _options(virtual_server: VirtualServer) -> Row:
+    persistence = virtual_server.persistence
+    return {
+        "persistence_timeout": 0.0 if persistence is None else persistence.timeout,
+        "persistence_prefix": 0 if persistence is None else persistence.prefix_length,
+        "one_packet": virtual_server.one_packet,
+    }
+
+
 def _real_server_row(real_server: RealServer) -> Row:
+    virtual_server = real_server.virtual_server
     return {
         "address": str(real_server.endpoint),
-        "forward": "nat",
+        "forward": "nat" if virtual_server is None else virtual_server.forward,
         "weight": real_server.weight,
         "state": real_server.admin_state.value,
         "healthy": real_server.healthy,

@@ -9,6 +9,8 @@ import pytest
 
 from lb_switch.cli import render
 
+NO_OPTIONS = {"persistence_timeout": 0.0, "persistence_prefix": 0, "one_packet": False}
+
 
 def server(address: str, numbers: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)) -> Any:
     return {
@@ -29,6 +31,7 @@ def web(*servers: Any) -> Any:
         "address": "10.0.1.100:80",
         "protocol": "tcp",
         "scheduler": "wrr",
+        **NO_OPTIONS,
         "real_servers": list(servers),
     }
 
@@ -43,6 +46,7 @@ def test_virtual_servers() -> None:
         "address": "[2001:db8::100]:53",
         "protocol": "udp",
         "scheduler": "rr",
+        **NO_OPTIONS,
         "real_servers": [server("[2001:db8:2::11]:53")],
     }
     rows = [web(server("10.0.2.11:8080"), server("10.0.2.12:8080") | {"weight": 100}), v6]
@@ -55,6 +59,33 @@ def test_virtual_servers() -> None:
         "UDP  [2001:db8::100]:53 rr\n"
         "  -> [2001:db8:2::11]:53          Masq    1      3          12\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "line"),
+    [
+        ("10.0.1.100:80", {"persistence_timeout": 300.0}, "wrr persistent 300"),
+        (
+            "10.0.1.100:80",
+            {"persistence_timeout": 0.5, "persistence_prefix": 24},
+            "wrr persistent 0.5 mask 255.255.255.0",
+        ),
+        (
+            "[2001:db8::100]:80",
+            {"persistence_timeout": 300.0, "persistence_prefix": 64},
+            "wrr persistent 300 mask 64",
+        ),
+        ("10.0.1.100:53", {"one_packet": True}, "wrr ops"),
+    ],
+)
+def test_flags_in_the_words_of_ipvsadm(address: str, options: Any, line: str) -> None:
+    _, _, shown = render.virtual_servers([web() | {"address": address} | options])
+    assert shown == f"TCP  {address} {line}"
+
+
+def test_full_nat_is_told_from_masquerading() -> None:
+    *_, shown = render.virtual_servers([web(server("10.0.2.11:80") | {"forward": "full_nat"})])
+    assert shown == "  -> 10.0.2.11:80                 FullNAT 1      3          12"
 
 
 def test_connections() -> None:

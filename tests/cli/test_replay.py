@@ -10,6 +10,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap, wrpcap
 
+from lb_switch.config.build import _NotYet
 from tests.cli.conftest import Run
 
 
@@ -88,9 +89,11 @@ def test_a_bad_configuration_is_exit_code_2(run: Run, config: Path, recording: P
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_health_checks_are_no_obstacle_but_full_nat_is(
-    run: Run, config: Path, recording: Path
+def test_health_checks_are_no_obstacle_but_what_is_not_built_yet_is(
+    run: Run, config: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    later = _NotYet("forward", lambda vs: vs.forward != "nat", True)
+    monkeypatch.setattr("lb_switch.config.build.NOT_YET", (later,))
     text = config.read_text()
     check = '  [virtual_server.health_check]\n  kind = "tcp"\n\n  [[virtual_server.real'
     config.write_text(text.replace("  [[virtual_server.real", check, 1))

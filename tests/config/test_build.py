@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from lb_switch.config.build import build, unsupported
+from lb_switch.config.build import _NotYet, build, unsupported
 from lb_switch.config.load import validate
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.health.check import HealthCheck
 from lb_switch.packet.protocol import TCP, UDP
+from lb_switch.switch import Settings
 
 WEB: dict[str, Any] = {
     "name": "web",
@@ -48,25 +50,78 @@ def test_what_becomes_of_connections_of_a_server_that_goes_down(on_down: str) ->
     assert switch.virtual_servers["web"].on_down == on_down
 
 
+def test_how_real_servers_are_checked() -> None:
+    table = {
+        "kind": "http",
+        "path": "/health",
+        "expect_status": [200, 204],
+        "interval": 0.5,
+        "timeout": 3,
+        "rise": 4,
+        "fall": 5,
+        "port": 8080,
+    }
+    checked = {**WEB, "health_check": table}
+    web, dns = build(validate({"virtual_server": [checked, DNS]})).virtual_servers.values()
+    assert web.health_check == HealthCheck("http", 0.5, 3.0, 4, 5, 8080, "/health", (200, 204))
+    assert dns.health_check is None
+
+
+def test_the_defaults_of_a_check_are_those_of_the_schema() -> None:
+    checked = {**WEB, "health_check": {"kind": "tcp"}}
+    web = build(validate({"virtual_server": [checked]})).virtual_servers["web"]
+    assert web.health_check == HealthCheck("tcp")
+
+
 def test_two_virtual_servers_never_share_a_scheduler() -> None:
     other = {**WEB, "name": "other", "address": "10.0.1.100:81"}
     web, other_server = build(validate({"virtual_server": [WEB, other]})).virtual_servers.values()
     assert web.scheduler is not other_server.scheduler
 
 
+def test_full_nat_and_its_source_address() -> None:
+    full = {**WEB, "forward": "full_nat"}
+    addressed = {**full, "name": "b", "address": "10.0.1.101:80", "snat": "10.0.2.100"}
+    plain, vip, own = build(
+        validate({"virtual_server": [DNS, full, addressed]})
+    ).virtual_servers.values()
+    assert (plain.forward, vip.forward, own.forward) == ("nat", "full_nat", "full_nat")
+    assert (str(vip.snat), str(own.snat)) == ("10.0.1.100", "10.0.2.100")
+
+
+def test_persistence() -> None:
+    options = {"persistence_timeout": 300, "persistence_prefix": 24}
+    web, dns = build(
+        validate({"virtual_server": [{**WEB, **options}, DNS]})
+    ).virtual_servers.values()
+    assert web.persistence is not None
+    assert (web.persistence.timeout, web.persistence.prefix_length) == (300.0, 24)
+    assert dns.persistence is None
+
+
+def test_one_packet_scheduling() -> None:
+    web, dns = build(
+        validate({"virtual_server": [WEB, {**DNS, "one_packet": True}]})
+    ).virtual_servers.values()
+    assert (web.one_packet, dns.one_packet) == (False, True)
+
+
 def test_settings() -> None:
     table = {
         "max_connections": 5,
+        "max_half_open_per_source": 7,
         "unknown_tcp": "drop",
         "timeouts": {"time_wait": 1, "udp": 2.5},
     }
     settings = build(validate({"switch": table})).settings
     assert (settings.max_connections, settings.unknown_tcp) == (5, "drop")
+    assert settings.max_half_open_per_source == 7
     expected = {**DEFAULT_TIMEOUTS, State.TIME_WAIT: 1.0, State.UDP: 2.5}
     assert settings.timeouts == expected
 
 
 def test_the_defaults_of_the_schema_are_those_of_the_engine() -> None:
+    assert build(validate({})).settings == Settings()
     assert build(validate({})).settings.timeouts == DEFAULT_TIMEOUTS
 
 
@@ -86,19 +141,16 @@ def test_the_hash_key_changes_what_a_hashing_scheduler_chooses() -> None:
     assert choices("a") != choices("b")
 
 
-@pytest.mark.parametrize(
-    ("option", "line", "offline"),
-    [
-        ({"health_check": {"kind": "tcp"}}, "health_check.kind: 'tcp'", False),
-        ({"persistence_timeout": 60}, "persistence_timeout: 60.0", True),
-        ({"forward": "full_nat"}, "forward: 'full_nat'", True),
-    ],
-)
-def test_what_is_not_built_yet_is_named(option: dict[str, Any], line: str, offline: bool) -> None:
-    config = validate({"virtual_server": [WEB, {**DNS, **option}]})
-    lines = [f"virtual_server[1].{line} is not supported yet"]
+@pytest.mark.parametrize("matters_offline", [True, False])
+def test_what_is_not_built_yet_is_named(
+    monkeypatch: pytest.MonkeyPatch, matters_offline: bool
+) -> None:
+    later = _NotYet("on_down", lambda vs: vs.on_down == "keep", matters_offline)
+    monkeypatch.setattr("lb_switch.config.build.NOT_YET", (later,))
+    config = validate({"virtual_server": [WEB, {**DNS, "on_down": "keep"}]})
+    lines = ["virtual_server[1].on_down: 'keep' is not supported yet"]
     assert unsupported(config) == lines
-    assert unsupported(config, offline=True) == (lines if offline else [])
+    assert unsupported(config, offline=True) == (lines if matters_offline else [])
 
 
 def test_nothing_is_refused_in_a_plain_configuration() -> None:

@@ -123,6 +123,8 @@ def test_defaults(file: Path) -> None:
         "nat",
         None,
     )
+    assert (web.persistence_prefix, web.one_packet) == (0, False)
+    assert switch.max_half_open_per_source == 0
     check = web.health_check
     assert (check.kind, check.path, check.expect_status) == ("none", "/", (200,))
     assert (check.interval, check.timeout, check.rise, check.fall, check.port) == (2, 1, 2, 3, 0)
@@ -223,7 +225,8 @@ ONE_ERROR = [
         SWITCH + '"a\\nb" = 1\n',
         (
             'switch."a\\nb": unknown key; known here: capture, queue, '
-            "control_socket, max_connections, hash_key, unknown_tcp, timeouts"
+            "control_socket, max_connections, hash_key, unknown_tcp,"
+            " max_half_open_per_source, timeouts"
         ),
     ),
     # missing and mistyped tables
@@ -370,6 +373,36 @@ ONE_ERROR = [
     (
         virtual_server('forward = "full_nat"\nsnat = "10.0.2.1:80"'),
         "virtual_server[0].snat: '10.0.2.1:80' is not an IP address (without a port)",
+    ),
+    (
+        virtual_server("persistence_prefix = 24"),
+        "virtual_server[0].persistence_prefix: has no effect without persistence_timeout",
+    ),
+    (
+        virtual_server("persistence_timeout = 5\npersistence_prefix = 48"),
+        ("virtual_server[0].persistence_prefix: 48 is more than the 32 bits of an IPv4 address"),
+    ),
+    (
+        virtual_server("persistence_timeout = 5\npersistence_prefix = 129"),
+        "virtual_server[0].persistence_prefix: 129 must be at most 128",
+    ),
+    (
+        virtual_server("one_packet = true"),
+        (
+            'virtual_server[0].one_packet: is for protocol = "udp": a tcp connection is never'
+            " one packet"
+        ),
+    ),
+    (
+        virtual_server('protocol = "udp"\nforward = "full_nat"\none_packet = true'),
+        (
+            'virtual_server[0].one_packet: cannot go with forward = "full_nat", whose source'
+            " ports belong to connections"
+        ),
+    ),
+    (
+        "[switch]\nmax_half_open_per_source = -1\n",
+        "switch.max_half_open_per_source: -1 must be at least 0",
     ),
 ]
 

@@ -10,6 +10,7 @@ import pytest
 from lb_switch.control.messages import RequestError
 from lb_switch.control.verbs import Verbs
 from lb_switch.packet.protocol import TCP
+from lb_switch.scheduling.persistence import Persistence
 from lb_switch.switch import Switch
 from tests.support.dialogue import RIPS6, VIP6, Dialogue, make_switch, udp_dialogue
 
@@ -31,6 +32,11 @@ def test_virtual_servers_with_their_real_servers() -> None:
         "protocol": "tcp",
         "scheduler": "wrr",
     }
+    assert {key: web[key] for key in ("persistence_timeout", "persistence_prefix")} == {
+        "persistence_timeout": 0.0,
+        "persistence_prefix": 0,
+    }
+    assert web["one_packet"] is False
     first, second, _ = web["real_servers"]
     assert first == {
         "address": "10.0.2.11:8080",
@@ -45,6 +51,16 @@ def test_virtual_servers_with_their_real_servers() -> None:
         "to_client": {"packets": 1, "bytes": 40},
     }
     assert (second["active"], second["connections"]) == (0, 0)
+
+
+def test_the_options_of_a_virtual_server() -> None:
+    switch = make_switch()
+    web, dns = switch.virtual_servers.values()
+    web.forward, web.persistence, dns.one_packet = "full_nat", Persistence(300.0, 24), True
+    web_row, dns_row = show(switch, "virtual_servers")
+    assert {server["forward"] for server in web_row["real_servers"]} == {"full_nat"}
+    assert (web_row["persistence_timeout"], web_row["persistence_prefix"]) == (300.0, 24)
+    assert (web_row["one_packet"], dns_row["one_packet"]) == (False, True)
 
 
 def test_connections() -> None:
