@@ -9,7 +9,7 @@ Blocks of any other type are skipped.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lb_switch.capture.record import (
@@ -19,6 +19,7 @@ from lb_switch.capture.record import (
     Record,
     Source,
 )
+from lb_switch.packet.endpoint import IPAddress
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 """The type of a section header block, the same in both byte orders."""
@@ -27,13 +28,24 @@ _SECTION_HEADER = 0x0A0D0D0A
 _INTERFACE_DESCRIPTION = 1
 _OBSOLETE_PACKET = 2
 _SIMPLE_PACKET = 3
+_NAME_RESOLUTION = 4
 _ENHANCED_PACKET = 6
 
 _BYTE_ORDERS = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}
 _MAXIMUM_BLOCK = 16 * 1024 * 1024
 """No block is believed to be longer, in bytes (libpcap draws the line there too)."""
 
-_END_OF_OPTIONS, _IF_NAME, _IF_TSRESOL, _IF_TSOFFSET = 0, 2, 9, 14
+# Options of all blocks, of section headers, of interfaces, of enhanced packets
+_END_OF_OPTIONS, _COMMENT = 0, 1
+_SHB_APPLICATION = 4
+_IF_NAME, _IF_DESCRIPTION, _IF_TSRESOL, _IF_TSOFFSET = 2, 3, 9, 14
+_EPB_FLAGS, _EPB_DROP_COUNT, _EPB_PACKET_ID = 2, 4, 5
+
+_LONGEST_OPTION = 65_535
+"""Bytes: an option's length has 16 bits."""
+
+INBOUND, OUTBOUND = 1, 2
+"""Directions of a packet at its interface (the lowest two bits of `epb_flags`)."""
 
 
 class _Described(NamedTuple):
@@ -174,22 +186,37 @@ def _packet(
     return Record(time_ns, origin.interface, body[start : start + kept], wire_length)
 
 
-def section_header() -> bytes:
-    """Return the block that opens a file: little-endian, version 1.0, of unknown length."""
-    return _block(_SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+def section_header(*, application: str = "", comment: str = "") -> bytes:
+    """Return the block that opens a file: little-endian, version 1.0, of unknown length.
+
+    `application` is the program that wrote it.
+    """
+    options = _texts({_SHB_APPLICATION: application, _COMMENT: comment})
+    body = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _ended(options)
+    return _block(_SECTION_HEADER, body)
 
 
-def interface_description(interface: Interface) -> bytes:
+def interface_description(interface: Interface, description: str = "") -> bytes:
     """Return the block that describes an interface; its clock counts nanoseconds."""
     body = struct.pack("<HHI", interface.link_type, 0, MAXIMUM_LENGTH)
-    if interface.name:
-        body += _option(_IF_NAME, interface.name.encode())
-    body += _option(_IF_TSRESOL, b"\x09") + _option(_END_OF_OPTIONS, b"")
-    return _block(_INTERFACE_DESCRIPTION, body)
+    options = _texts({_IF_NAME: interface.name, _IF_DESCRIPTION: description})
+    return _block(_INTERFACE_DESCRIPTION, body + _ended(options + _option(_IF_TSRESOL, b"\x09")))
 
 
-def enhanced_packet(record: Record, number: int) -> bytes:
+def enhanced_packet(
+    record: Record,
+    number: int,
+    *,
+    comment: str = "",
+    direction: int = 0,
+    packet_id: int | None = None,
+    lost: int = 0,
+) -> bytes:
     """Return the block of one packet, captured on the interface of that number.
+
+    `direction` is INBOUND, OUTBOUND or 0 (not known).  `packet_id` is shared by packets that are
+    the same one, seen at several interfaces.  `lost` is how many packets of this interface between
+    the one before and this one are missing.
 
     Raises struct.error for a time that the format cannot hold (before 1970, after 2554).
     """
@@ -201,7 +228,40 @@ def enhanced_packet(record: Record, number: int) -> bytes:
         len(record.data),
         record.wire_length,
     )
-    return _block(_ENHANCED_PACKET, header + record.data)
+    options = _texts({_COMMENT: comment})
+    if direction:
+        options += _option(_EPB_FLAGS, struct.pack("<I", direction))
+    if lost:
+        options += _option(_EPB_DROP_COUNT, struct.pack("<Q", lost))
+    if packet_id is not None:
+        options += _option(_EPB_PACKET_ID, struct.pack("<Q", packet_id))
+    data = record.data
+    if options:
+        data += bytes(-len(data) % 4)
+    return _block(_ENHANCED_PACKET, header + data + _ended(options))
+
+
+def name_resolution(names: Iterable[tuple[IPAddress, str]]) -> bytes:
+    """Return the block that tells readers the names of addresses; it may stand anywhere."""
+    records = b"".join(
+        _option(1 if ip.version == 4 else 2, ip.packed + name.encode()[:255] + b"\0")
+        for ip, name in names
+    )
+    return _block(_NAME_RESOLUTION, records + _option(_END_OF_OPTIONS, b""))
+
+
+def _texts(texts: dict[int, str]) -> bytes:
+    """Encode options that are text, without the empty ones."""
+    return b"".join(_option(code, _fitting(text)) for code, text in texts.items() if text)
+
+
+def _fitting(text: str) -> bytes:
+    """Encode as UTF-8, cut where the format draws the line, but never inside a character."""
+    return text.encode()[:_LONGEST_OPTION].decode(errors="ignore").encode()
+
+
+def _ended(options: bytes) -> bytes:
+    return options + _option(_END_OF_OPTIONS, b"") if options else b""
 
 
 def _option(code: int, value: bytes) -> bytes:

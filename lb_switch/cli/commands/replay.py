@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lb_switch.cli import render
+from lb_switch.cli import render, write_pcap
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError
 
@@ -24,8 +24,11 @@ from lb_switch.cli.failures import CommandError
     type=click.Path(path_type=Path),
     help="Write what would leave the switch; pcapng if the name ends in .pcapng, else pcap.",
 )
+@write_pcap.option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per packet.")
-def command(config: Path, capture: Path, target: Path | None, as_json: bool) -> None:
+def command(
+    config: Path, capture: Path, target: Path | None, pcap: Path | None, as_json: bool
+) -> None:
     """Put the packets of IN.pcap through the switch that CONFIG describes.
 
     Works offline and without root.  The packets' timestamps are the clock, so that every run
@@ -36,6 +39,7 @@ def command(config: Path, capture: Path, target: Path | None, as_json: bool) -> 
     Examples:
       lb-switch replay lb.toml recorded.pcap
       lb-switch replay lb.toml recorded.pcap -w translated.pcapng
+      lb-switch replay lb.toml recorded.pcap --write-pcap both-sides.pcapng
       lb-switch replay lb.toml recorded.pcap --json | jq .verdict
     """  # noqa: D301
     loaded = load_config(config)
@@ -49,7 +53,11 @@ def command(config: Path, capture: Path, target: Path | None, as_json: bool) -> 
         with contextlib.ExitStack() as files:
             records = files.enter_context(open_capture(capture))
             out = files.enter_context(create_capture(target, like=records)) if target else None
-            replay = Replay(build(loaded), records)
+            switch = build(loaded)
+            both = pcap and write_pcap.recorded(pcap, capture, switch, loaded)
+            if both:
+                files.enter_context(both)
+            replay = Replay(switch, records)
             for result in replay:
                 row = result.as_dict()
                 line = render.as_json(row) if as_json else render.replay_line(row)
@@ -57,6 +65,8 @@ def command(config: Path, capture: Path, target: Path | None, as_json: bool) -> 
                 for record in result.sent if out else ():
                     assert out is not None
                     out.write(record)
+                if both and result.event:
+                    both.note(result.event, result.number, result.record.time_ns)
             summary = replay.summary()
     except CaptureFileError as error:
         raise CommandError(str(error)) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import announce, privileges, render
+from lb_switch.cli import announce, privileges, render, write_pcap
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError, debugging
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     type=click.Choice(["tun", "nfqueue"]),
     help="How packets reach the switch, instead of what CONFIG says.",
 )
-def command(config: Path, capture: str | None) -> None:
+@write_pcap.option
+def command(config: Path, capture: str | None, pcap: Path | None) -> None:
     """Run the switch that CONFIG describes, until Ctrl-C or SIGTERM.
 
     It works in the current network namespace, as a router between clients and real servers.  The
@@ -37,6 +38,7 @@ def command(config: Path, capture: str | None) -> None:
     Examples:
       sudo lb-switch run lb.toml
       sudo lb-switch run lb.toml --capture nfqueue
+      sudo lb-switch run lb.toml --write-pcap both-sides.pcapng
     """  # noqa: D301
     loaded = load_config(config)
     refuse_unsupported(loaded)
@@ -47,10 +49,10 @@ def command(config: Path, capture: str | None) -> None:
     privileges.require(sorted(needed))
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
-    _serve(loaded, name)
+    _serve(loaded, name, pcap)
 
 
-def _serve(config: Config, capture_name: str) -> None:
+def _serve(config: Config, capture_name: str, pcap: Path | None) -> None:
     from lb_switch.capture.interface import CaptureError
     from lb_switch.config.build import build
     from lb_switch.control.server import ControlServer
@@ -76,7 +78,8 @@ def _serve(config: Config, capture_name: str) -> None:
     control = ControlServer(Path(config.switch.control_socket), Verbs(switch, clock, health))
     try:
         control.claim()
-        loop.run()
+        with write_pcap.live(pcap, switch, config):
+            loop.run()
     except (CaptureError, SocketInUseError) as error:
         raise CommandError(str(error)) from None
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.explain.outlet import Outlet, OutletError
+from lb_switch.explain.pcapng_outlet import Outlet, OutletError
 
 
 def wait_until(condition: object, seconds: float = 10.0) -> None:

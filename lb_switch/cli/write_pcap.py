@@ -1,0 +1,79 @@
+"""`--write-pcap`: both sides of the switch in one pcapng file."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.config.schema import Config
+    from lb_switch.events import Event
+    from lb_switch.explain.pcapng import BothSides
+    from lb_switch.explain.pcapng_file import RecordedFile
+    from lb_switch.switch import Switch
+
+option = click.option(
+    "--write-pcap",
+    "pcap",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write both sides of the switch to a pcapng file for Wireshark (or to a FIFO).",
+)
+
+
+@contextlib.contextmanager
+def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
+    """Write the packets of a running switch; say at the end what could not be written.
+
+    Raises CommandError if the file cannot be opened.
+    """
+    if path is None:
+        yield
+        return
+    from lb_switch.explain.pcapng_file import LiveListener
+    from lb_switch.explain.pcapng_outlet import Outlet, OutletError
+
+    try:
+        outlet = Outlet(path)
+    except OutletError as error:
+        raise CommandError(str(error)) from None
+    epoch_ns = time.time_ns() - time.monotonic_ns()
+    listener = LiveListener(_sides(switch, config), outlet, epoch_ns)
+    others = switch.observer
+
+    def tell(event: Event) -> None:
+        if others is not None:
+            others(event)
+        listener(event)
+
+    switch.observer = tell
+    try:
+        yield
+    finally:
+        switch.observer = others
+        outlet.close()
+        if listener.complaint:
+            click.echo(f"lb-switch: note: {listener.complaint}", err=True)
+
+
+def recorded(path: Path, recording: Path, switch: Switch, config: Config) -> RecordedFile:
+    """Create the file for a replay of `recording`.  Raises CaptureFileError."""
+    from lb_switch.capture.record import CaptureFileError
+    from lb_switch.explain.pcapng_file import RecordedFile
+
+    if path.exists() and recording.exists() and path.samefile(recording):
+        raise CaptureFileError(f"{path}: is the input file: write to another")
+    return RecordedFile(path, _sides(switch, config))
+
+
+def _sides(switch: Switch, config: Config) -> BothSides:
+    from lb_switch.explain.pcapng import BothSides
+
+    return BothSides(switch.virtual_servers.values(), getattr(config, "hosts", None))
