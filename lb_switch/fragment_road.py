@@ -83,7 +83,9 @@ class FragmentRoad:
     def _follow(self, packet: Packet, fate: Fate, now: float) -> Outcome:
         """Do with a later fragment what was done with the first."""
         connection, direction = fate.connection, fate.direction
-        if connection is not None and direction is not None:
+        if fate.action is Action.FORWARD:
+            assert connection is not None
+            assert direction is not None
             connection.count(direction, packet.end - packet.start, now)
             to_server = direction is Direction.ORIGINAL
             rewrite_addresses(packet, connection.to_server if to_server else connection.to_client)

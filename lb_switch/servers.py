@@ -109,6 +109,7 @@ class VirtualServer:
 
     __slots__ = (
         "_departed",
+        "addresses",
         "endpoint",
         "forward",
         "health_check",
@@ -155,6 +156,9 @@ class VirtualServer:
         self.usable_servers: tuple[RealServer, ...] = ()
         """In configured order.  The same tuple object until the group changes, so that a
         scheduler can tell by identity whether what it derived from the group still holds."""
+        self.addresses: frozenset[bytes] = frozenset()
+        """The packed RIPs that packets of its connections may come from: those of its real
+        servers, and of removed ones that had connections."""
         self._departed: dict[Endpoint, RealServer] = {}
         for real_server in real_servers:
             self.add(real_server)
@@ -175,6 +179,7 @@ class VirtualServer:
             real_server = departed
         real_server.virtual_server = self
         self.real_servers.append(real_server)
+        self.addresses |= {real_server.endpoint.ip.packed}
         self.refresh()
         return real_server
 
@@ -185,7 +190,20 @@ class VirtualServer:
             endpoint: each for endpoint, each in self._departed.items() if each.has_connections
         }
         self._departed[real_server.endpoint] = real_server
+        self.addresses = frozenset(
+            each.endpoint.ip.packed for each in (*self.real_servers, *self._departed.values())
+        )
         self.refresh()
+
+    @property
+    def lingering(self) -> tuple[RealServer, ...]:
+        """Those that were removed from the group and have connections still."""
+        return tuple(each for each in self._departed.values() if each.has_connections)
+
+    @property
+    def has_connections(self) -> bool:
+        """Whether any real server, removed ones among them, has connections."""
+        return any(each.has_connections for each in (*self.real_servers, *self._departed.values()))
 
     def find(self, endpoint: Endpoint) -> RealServer | None:
         """Return the real server at this endpoint, or None."""

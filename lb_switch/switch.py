@@ -86,6 +86,8 @@ class Switch:
         self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
         self._own_addresses: Counter[bytes] = Counter()
         """VIPs and source addresses of full NAT: what comes here is the switch's to decide."""
+        self._retired: list[VirtualServer] = []
+        """Removed ones that had connections when the last one was removed."""
         self._counters = dict.fromkeys(Reason, 0)
         self._short_road = ShortRoad(self.connections)
         self._fragment_road = FragmentRoad(FragmentTracker(), self._whole, self._may_concern)
@@ -114,6 +116,7 @@ class Switch:
             raise ValueError(
                 f"{virtual_server.endpoint} belongs to {self._by_endpoint[place].name}"
             )
+        self._retired = [each for each in self._retired if each is not virtual_server]
         self.virtual_servers[virtual_server.name] = virtual_server
         self._by_endpoint[place] = virtual_server
         self._own_addresses.update((address, virtual_server.snat.packed))
@@ -125,6 +128,7 @@ class Switch:
         del self._by_endpoint[virtual_server.protocol, address, port]
         self._own_addresses.subtract((address, virtual_server.snat.packed))
         self._own_addresses += Counter()
+        self._retired = [each for each in (*self._retired, virtual_server) if each.has_connections]
 
     # -- settings --------------------------------------------------------------------------
 
@@ -186,6 +190,7 @@ class Switch:
         """Packets by reason; every packet is counted once."""
         counters = dict(self._counters)
         counters[Reason.KNOWN_CONNECTION] += self._short_road.packets
+        counters[Reason.FRAGMENT_EXPIRED] = self.fragments.expired
         return counters
 
     def note_internal_error(self) -> Verdict:
@@ -284,14 +289,18 @@ class Switch:
         return NOT_FOR_THE_SWITCH
 
     def _may_concern(self, packet: Packet) -> bool:
-        """Whether a fragment may be part of a connection: to a VIP, or from a real server."""
-        if packet.destination in self._own_addresses:
+        """Whether a fragment may be part of a connection: to a VIP, or from a real server.
+
+        That includes what was removed and has connections still.
+        """
+        source, destination = packet.source, packet.destination
+        if destination in self._own_addresses:
             return True
-        source = packet.source
+        if any(source in each.addresses for each in self.virtual_servers.values()):
+            return True
         return any(
-            real_server.endpoint.ip.packed == source
-            for virtual_server in self.virtual_servers.values()
-            for real_server in virtual_server.real_servers
+            source in each.addresses or destination in {each.endpoint.ip.packed, each.snat.packed}
+            for each in self._retired
         )
 
     # -- ICMP ------------------------------------------------------------------------------
@@ -511,8 +520,7 @@ class Switch:
         If more is left, `next_deadline` lies in the past.
         """
         self._books.forget_expired(now, EXPIRE_AT_ONCE)
-        for datagram in self.fragments.expire(now):
-            self._counters[Reason.FRAGMENT_EXPIRED] += len(datagram.held)
+        self.fragments.expire(now)
         return ()
 
 

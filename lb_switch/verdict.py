@@ -87,7 +87,8 @@ class Reason(enum.Enum):
     FRAGMENT_LIMIT = "fragment_limit"
     """No room to hold it until the first fragment comes."""
     FRAGMENT_EXPIRED = "fragment_expired"
-    """Held, and the first fragment never came.  (Counted besides its `fragment_held`.)"""
+    """Held, and the first fragment never came while there was room to wait for it.  (Counted
+    besides its `fragment_held`.)"""
     FRAGMENTED_ICMP = "fragmented_icmp"
     """An ICMP message in fragments: the switch answers and translates only whole ones."""
     HALF_OPEN_LIMIT = "half_open_limit"

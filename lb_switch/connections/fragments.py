@@ -14,7 +14,6 @@ remembered, bytes held, time.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from lb_switch.connections.connection import Connection
@@ -28,6 +27,9 @@ TIMEOUT = 30.0
 """Seconds from the first one seen of a datagram (Linux's ipfrag_time)."""
 MAX_DATAGRAMS = 4096
 MAX_HELD_BYTES = 4 << 20
+MAX_HELD_OF_ONE = 256
+"""Fragments of one datagram that wait for the first: a largest datagram in parts of an IPv4
+minimum MTU.  They are released in one go, which takes a millisecond or two."""
 _MAX_DATAGRAM = 65535
 _UNIT = 8
 
@@ -97,7 +99,7 @@ class FragmentTracker:
         self._max_held_bytes = max_held_bytes
         self.held_bytes = 0
         self.expired = 0
-        """Held fragments whose first never came, or came too late."""
+        """Held fragments whose first never came, came too late, or that had to make room."""
 
     def __len__(self) -> int:
         return len(self._datagrams)
@@ -129,7 +131,7 @@ class FragmentTracker:
     def hold(self, packet: Packet, datagram: Datagram) -> None:
         """Keep a copy until the first fragment comes.  Raises HeldTooMuchError."""
         length = packet.end - packet.start
-        if self.held_bytes + length > self._max_held_bytes:
+        if len(datagram.held) >= MAX_HELD_OF_ONE or self.held_bytes + length > self._max_held_bytes:
             raise HeldTooMuchError
         datagram.held.append(bytes(packet.buffer[packet.start : packet.end]))
         datagram.held_bytes += length
@@ -154,16 +156,15 @@ class FragmentTracker:
             return datagram.deadline
         return None
 
-    def expire(self, now: float) -> Iterator[Datagram]:
-        """Forget, and yield, the datagrams whose time is up."""
+    def expire(self, now: float) -> None:
+        """Forget the datagrams whose time is up."""
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            yield self._drop(next(iter(self._datagrams)))
+            self._drop(next(iter(self._datagrams)))
 
-    def _drop(self, key: DatagramKey) -> Datagram:
+    def _drop(self, key: DatagramKey) -> None:
         datagram = self._datagrams.pop(key)
         self.expired += len(datagram.held)
         self.held_bytes -= datagram.held_bytes
-        return datagram
 
 
 def _key(packet: Packet) -> DatagramKey:
