@@ -33,12 +33,15 @@ async def work(to_switch: socket.socket) -> None:
 
     rounds = Rounds(probe, report)
     writer.write(messages.ready())
-    while line := await reader.readline():
-        match messages.read_order(line):
-            case messages.Start(number, target):
-                rounds.start(number, target)
-            case messages.Stop(number):
-                rounds.stop(number)
+    try:
+        while line := await reader.readline():
+            match messages.read_order(line):
+                case messages.Start(number, target):
+                    rounds.start(number, target)
+                case messages.Stop(number):
+                    rounds.stop(number)
+    finally:
+        writer.transport.abort()
 
 
 def main() -> None:
