@@ -19,7 +19,7 @@ from netns_lab import capability, certificate, plan, programs, readiness
 from netns_lab.config import switch_config
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.picture import picture
-from netns_lab.processes import ProcessRecord, end_recorded, start_time
+from netns_lab.processes import ProcessRecord, end_recorded, kill_recorded, start_time
 from netns_lab.programs import CONTROL_SOCKET, environment, lb_switch
 from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_prefix, lab_directory
 from netns_lab.teardown import interrupts_held, netns_path, remove
@@ -72,6 +72,7 @@ class Lab:
         capture: str = "tun",
         scheduler: str = "rr",
         switch: bool = True,
+        check_interval: float = 1.0,
     ) -> None:
         self.prefix = f"lbt{secrets.token_hex(3)}-" if prefix is None else _checked_prefix(prefix)
         self.topology = topology
@@ -80,6 +81,7 @@ class Lab:
         self.control_socket = self.directory / CONTROL_SOCKET
         self.capture = capture
         self.scheduler = scheduler
+        self.check_interval = check_interval
         self._with_switch = switch
         self._started: list[subprocess.Popen[Any]] = []
 
@@ -216,9 +218,27 @@ class Lab:
 
     # --- the real servers ------------------------------------------------------------------------
 
+    def kill_server(self, name: str) -> None:
+        """End a real server's program by SIGKILL, as a crash would; its host stays."""
+        with self._changing() as state:
+            dying = [
+                each
+                for each in state.processes
+                if each.host == name and programs.is_server(each.command)
+            ]
+            kill_recorded(dying)
+            state.processes = [each for each in state.processes if each not in dying]
+
+    def start_server(self, name: str) -> None:
+        """Start a real server's program again; wait until it serves.  Raises LabError."""
+        self._start_and_await((self.topology.host(name),))
+
     def _start_servers(self) -> None:
         certificate.create(self.directory / certificate.FILE, self.topology.vips)
-        waiting = {host.name: self._start_server(host) for host in self.topology.servers}
+        self._start_and_await(self.topology.servers)
+
+    def _start_and_await(self, hosts: Sequence[Host]) -> None:
+        waiting = {host.name: self._start_server(host) for host in hosts}
         try:
             deadline = time.monotonic() + SERVER_PATIENCE
             for name, descriptor in waiting.items():
@@ -255,6 +275,7 @@ class Lab:
                 capture=self.capture,
                 scheduler=self.scheduler,
                 control_socket=self.control_socket,
+                interval=self.check_interval,
             ),
             encoding="utf-8",
         )

@@ -20,6 +20,9 @@ from pathlib import Path
 GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL."""
 
+_Step = tuple[signal.Signals, float]
+"""A signal, and how many seconds to wait for its effect."""
+
 
 @dataclass(frozen=True)
 class ProcessRecord:
@@ -49,7 +52,12 @@ def start_time(pid: int) -> int | None:
 
 def end_recorded(records: Iterable[ProcessRecord], grace: float = GRACE) -> None:
     """SIGTERM, then SIGKILL after `grace` seconds, to those that still are who they were."""
-    _end([(each.pid, _is_record(each)) for each in records], grace)
+    _end([(each.pid, _is_record(each)) for each in records], _gently(grace))
+
+
+def kill_recorded(records: Iterable[ProcessRecord]) -> None:
+    """SIGKILL at once, as a crash would have it; returns when they are gone."""
+    _end([(each.pid, _is_record(each)) for each in records], ((signal.SIGKILL, GRACE),))
 
 
 def end_in_namespaces(namespaces: Iterable[str], grace: float = GRACE) -> None:
@@ -64,7 +72,11 @@ def end_in_namespaces(namespaces: Iterable[str], grace: float = GRACE) -> None:
             ["ip", "netns", "pids", netns], capture_output=True, text=True, check=False
         )
         targets += [(int(pid), _is_in_namespace(int(pid), inode)) for pid in listed.stdout.split()]
-    _end(targets, grace)
+    _end(targets, _gently(grace))
+
+
+def _gently(grace: float) -> tuple[_Step, ...]:
+    return ((signal.SIGTERM, grace), (signal.SIGKILL, grace))
 
 
 def _is_record(record: ProcessRecord) -> Callable[[], bool]:
@@ -81,7 +93,7 @@ def _is_in_namespace(pid: int, inode: int) -> Callable[[], bool]:
     return check
 
 
-def _end(targets: list[tuple[int, Callable[[], bool]]], grace: float) -> None:
+def _end(targets: list[tuple[int, Callable[[], bool]]], steps: Iterable[_Step]) -> None:
     with contextlib.ExitStack() as descriptors:
         waiting: list[int] = []
         for pid, is_ours in targets:
@@ -93,7 +105,7 @@ def _end(targets: list[tuple[int, Callable[[], bool]]], grace: float) -> None:
             # Checked after the pidfd was opened: from here on it means this process or nobody.
             if is_ours():
                 waiting.append(descriptor)
-        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, grace)):
+        for number, patience in steps:
             for descriptor in waiting:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(descriptor, number)

@@ -10,6 +10,7 @@ from pathlib import Path
 from netns_lab.topology import Host
 
 CONTROL_SOCKET = "control.sock"
+SERVER = "netns_lab.server"
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,12 +32,17 @@ def environment(directory: Path) -> Mapping[str, str]:
 
 def server(host: Host, certificate: Path, ready_fd: int) -> list[str]:
     """The command line of a host's server; it announces on `ready_fd` that it serves."""
-    argv = [sys.executable, "-m", "netns_lab.server", "--name", host.name]
+    argv = [sys.executable, "-m", SERVER, "--name", host.name]
     for address in host.addresses:
         argv += ["--listen", address]
     for service in host.services:
         argv += ["--service", f"{service.kind}:{service.port}"]
     return [*argv, "--certificate", str(certificate), "--ready-fd", str(ready_fd)]
+
+
+def is_server(command: str) -> bool:
+    """Whether a recorded command line is that of a host's server."""
+    return f" -m {SERVER} " in command
 
 
 def client(arguments: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,10 @@ behind destination NAT that is the client's own address and the *real* server's.
     POST /upload  (or PUT)  the length and the SHA-256 of the body, as JSON
     GET  /slow?seconds=S    answers after S seconds (at most 60)
     GET  /health            200, or the status set by PUT /health?status=N (200 to 599)
+    PUT  /fault?status=500  every GET is answered with this status from now on; 200 ends it
+    GET  /work              who answered, once a worker had time for it (at first: at once)
+    PUT  /capacity?workers=2&seconds=0.05
+                            from now on so many workers, each taking so long for one /work
 
 Echo (RFC 862): what comes in goes back.  A datagram or a first TCP segment of exactly `who` is
 answered with the server's name.
@@ -41,7 +45,21 @@ from netns_lab.payload import payload_blocks
 
 BACKLOG = 1024
 LONGEST_WAIT = 60.0
+MOST_WORKERS = 10_000
 WHO = b"who"
+
+
+class _Workforce:
+    """So many workers, each of whom takes so many seconds for one piece of work."""
+
+    def __init__(self, workers: int, seconds: float) -> None:
+        self._free = threading.Semaphore(workers)
+        self._seconds = seconds
+
+    def work(self) -> None:
+        """Wait for a worker, then for the work."""
+        with self._free:
+            time.sleep(self._seconds)
 
 
 class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -62,6 +80,8 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.name = name
         self.tls = tls
         self.health_status = 200
+        self.fault_status = 200
+        self.workforce: _Workforce | None = None
         super().__init__(address, handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -88,7 +108,13 @@ class _HTTPHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, query = self._target()
-        if path == "/":
+        if self.server.fault_status != 200:
+            self._json(self._who(), self.server.fault_status)
+        elif path == "/":
+            self._identity()
+        elif path == "/work":
+            if self.server.workforce is not None:
+                self.server.workforce.work()
             self._identity()
         elif path.startswith("/bytes/"):
             self._bytes(path.removeprefix("/bytes/"))
@@ -109,6 +135,15 @@ class _HTTPHandler(BaseHTTPRequestHandler):
         elif path == "/health" and 200 <= _number(query, "status", 0) < 600:
             self._discard_body()
             self.server.health_status = int(_number(query, "status", 200))
+            self._json(self._who())
+        elif path == "/fault" and 200 <= _number(query, "status", 0) < 600:
+            self._discard_body()
+            self.server.fault_status = int(_number(query, "status", 200))
+            self._json(self._who())
+        elif path == "/capacity" and 1 <= _number(query, "workers", 0) <= MOST_WORKERS:
+            self._discard_body()
+            seconds = min(max(_number(query, "seconds", 0.0), 0.0), LONGEST_WAIT)
+            self.server.workforce = _Workforce(int(_number(query, "workers", 1)), seconds)
             self._json(self._who())
         else:
             self.close_connection = True
