@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lb_switch.capture.faults import FaultLog
-from lb_switch.capture.host.plan import plan_nfqueue
+from lb_switch.capture.hop import after_one_hop, destination_of
+from lb_switch.capture.host.plan import OWN_MARK, plan_nfqueue
 from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
 from lb_switch.capture.host.view import read
 from lb_switch.capture.interface import CaptureError
@@ -45,6 +46,8 @@ _CONFIG = 3 << 8 | 2
 _REQUEST, _ACK = 1, 4
 _PARAMS = 2
 _COPY_PACKET = 2
+_PREROUTING = 0
+"""NF_INET_PRE_ROUTING of linux/netfilter.h."""
 
 
 class NfqueueCapture:
@@ -165,19 +168,20 @@ class NfqueueCapture:
         if action is Action.FORWARD:
             packet.set_payload(bytes(self._view[:size]))
             packet.accept()
-        elif action is Action.PASS and not self._returns(size):
-            packet.accept()
-        else:
+        elif action is not Action.PASS:
             packet.drop()
+        elif destination_of(buffer, 0, size) in self._captured:
+            self.circling += 1
+            packet.drop()
+        else:
+            packet.accept()
         if packets:
-            self.send(packets)
-
-    def _returns(self, size: int) -> bool:
-        """Whether the packet in the buffer is to a VIP or snat address that is not local."""
-        first, last = (16, 20) if self._buffer[0] >> 4 == 4 else (24, 40)
-        circles = bytes(self._buffer[first : min(last, size)]) in self._captured
-        self.circling += circles
-        return circles
+            if action is Action.FORWARD and packet.hook == _PREROUTING:
+                # Fragments released by the first of their datagram: the host forwards that one,
+                # but only sends what comes by the raw socket.
+                self.send(filter(None, map(after_one_hop, packets)))
+            else:
+                self.send(packets)
 
     def send(self, packets: Iterable[bytes]) -> None:
         """Send by a raw IP socket: rewritten in place, an answer would meet rp_filter."""
@@ -268,6 +272,7 @@ def _raw_socket(family: int) -> socket.socket:
     """Return a socket that takes whole IP packets (raw(7): IPPROTO_RAW implies the header)."""
     raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
     raw.setblocking(False)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
     # Nothing is ever read from it.
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     return raw

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lb_switch.capture.faults import FaultLog
+from lb_switch.capture.hop import destination_of, give_hop_back, with_hop_back
 from lb_switch.capture.host.plan import free_address, free_table, plan_tun
 from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
 from lb_switch.capture.host.view import read
@@ -147,10 +148,11 @@ class TunCapture:
             except Exception:
                 action, _, packets = self._faults.note(switch)
             if action is forward:
-                give_hop_back(buffer)
+                # The host's forwarding takes one before the device and one behind it.
+                give_hop_back(buffer, VNET_HEADER)
             elif action is not passed:
                 size = 0
-            elif self._returns(size):
+            elif destination_of(buffer, VNET_HEADER, size) in self._captured:
                 self.circling += 1
                 size = 0
             if size:
@@ -159,16 +161,9 @@ class TunCapture:
                 except OSError:
                     self.write_errors += 1
             if packets:
-                self.send(packets)
+                # Fragments released by the first of their datagram go on as it does.
+                self.send(map(with_hop_back, packets) if action is forward else packets)
         return limit
-
-    def _returns(self, size: int) -> bool:
-        """Whether the packet in the buffer is to a VIP or snat address: it would come back."""
-        if self._buffer[VNET_HEADER] >> 4 == 4:
-            destination = self._buffer[VNET_HEADER + 16 : min(VNET_HEADER + 20, size)]
-        else:
-            destination = self._buffer[VNET_HEADER + 24 : min(VNET_HEADER + 40, size)]
-        return bytes(destination) in self._captured
 
     def send(self, packets: Iterable[bytes]) -> None:
         """Write self-made packets, with a virtio header that says: nothing left to do."""
@@ -184,27 +179,3 @@ class TunCapture:
         if self._tun is not None:
             self._tun.close()
             self._tun, self._fd = None, -1
-
-
-def give_hop_back(buffer: bytearray) -> None:
-    """Raise the TTL (hop limit) of the packet behind the virtio header by one.
-
-    The host's forwarding takes one before the device and one behind it, but the switch is one hop.
-    The IPv4 checksum follows by RFC 1624, equation 3: TTL is the upper byte of its 16-bit word, so
-    the sum falls by 0x0100, in one's complement.
-    """
-    if buffer[VNET_HEADER] < 0x50:
-        ttl = buffer[VNET_HEADER + 8]
-        if ttl == 255:
-            return
-        buffer[VNET_HEADER + 8] = ttl + 1
-        high = buffer[VNET_HEADER + 10]
-        if high:
-            buffer[VNET_HEADER + 10] = high - 1
-        elif buffer[VNET_HEADER + 11]:
-            buffer[VNET_HEADER + 10] = 0xFF
-            buffer[VNET_HEADER + 11] -= 1
-        else:
-            buffer[VNET_HEADER + 10], buffer[VNET_HEADER + 11] = 0xFE, 0xFF
-    elif buffer[VNET_HEADER + 7] < 255:
-        buffer[VNET_HEADER + 7] += 1

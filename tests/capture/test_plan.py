@@ -197,6 +197,8 @@ def test_nfqueue_rules() -> None:
     assert out.built_in == "POSTROUTING"
     bypass = "-j NFQUEUE --queue-num 100 --queue-bypass"
     assert out.rules == (
+        "-m mark --mark 0x4c42 -j RETURN",
+        "-o srv0 -p icmp -m icmp --icmp-type 5 -j DROP",
         f"-s 10.0.2.11 -p tcp -m tcp --sport 8080 {bypass}",
         f"-s 10.0.2.12 -p tcp -m tcp --sport 8080 {bypass}",
         f"-s 10.0.2.11 -p udp -m udp --sport 53 {bypass}",
@@ -244,7 +246,9 @@ def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
         "-d 10.0.1.100 -j NFQUEUE --queue-num 100",
         "-d 10.0.2.100 -j NFQUEUE --queue-num 100",
     )
-    assert all("icmp" in rule for rule in chain(steps, "iptables", "mangle").rules)
+    queued = [rule for rule in chain(steps, "iptables", "mangle").rules if "NFQUEUE" in rule]
+    assert len(queued) == 3
+    assert all("icmp" in rule for rule in queued)
     assert sysctls(steps)["net/ipv4/conf/srv0/rp_filter"] == "2"
     assert "net/ipv4/conf/srv0/rp_filter" not in sysctls(nfqueue(WEB))
 

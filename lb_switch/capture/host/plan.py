@@ -20,6 +20,9 @@ from lb_switch.packet.protocol import PROTOCOL_NAMES
 CHAIN_IN = "LB-SWITCH-PRE"
 CHAIN_OUT = "LB-SWITCH-POST"
 
+OWN_MARK = 0x4C42
+"""Firewall mark of what the switch itself sends ("LB"): never captured again."""
+
 RULE_PRIORITY = 50
 """First of four consecutive priorities of policy rules: before any the host may have for the real
 servers, after table local."""
@@ -44,6 +47,8 @@ class Family:
     """Rule conditions that match ICMP errors."""
     later_fragments: str
     """Rule condition that matches fragments without ports (in IPv6: all fragments)."""
+    redirect: str
+    """Rule condition that matches redirects."""
     forwarding: str
 
 
@@ -54,6 +59,7 @@ FAMILIES = (
         1,
         tuple(f"-p icmp -m icmp --icmp-type {kind}" for kind in (3, 11, 12)),
         "-f",
+        "-p icmp -m icmp --icmp-type 5",
         "net/ipv4/ip_forward",
     ),
     Family(
@@ -62,6 +68,7 @@ FAMILIES = (
         58,
         tuple(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in (1, 2, 3, 4)),
         "-m frag --fragid 0:4294967295",
+        "-p ipv6-icmp -m icmp6 --icmpv6-type 137",
         "net/ipv6/conf/all/forwarding",
     ),
 )
@@ -100,7 +107,11 @@ def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tup
                 "POSTROUTING",
                 CHAIN_OUT,
                 # Without the switch the servers' other traffic must live on.
-                tuple(f"{condition} {to_queue} --queue-bypass" for condition in conditions),
+                (
+                    f"-m mark --mark {OWN_MARK:#x} -j RETURN",
+                    *_no_redirects(family, services, host),
+                    *(f"{condition} {to_queue} --queue-bypass" for condition in conditions),
+                ),
             ),
             Chain(
                 family.iptables,
@@ -145,6 +156,16 @@ def plan_tun(
         steps += _tun_routing(family, services, host, device, table)
         steps += _proxy_neighbours(family, host, _captured(services, family))
     return tuple(steps)
+
+
+def _no_redirects(family: Family, services: Sequence[Service], host: HostView) -> list[str]:
+    """Return rules by which no real server, nor a client beside it, is told of a way round us.
+
+    The host redirects whoever could reach the next hop directly (RFC 1812, section 5.2.7.2; RFC
+    4861, section 8): packets would bypass the translation.  IPv6 has no parameter against it.
+    """
+    devices = {d for ip in _real_servers(services, family) for d in _way_to(host, ip)[1]}
+    return [f"-o {device} {family.redirect} -j DROP" for device in sorted(devices)]
 
 
 def _device(host: HostView, device: str, address: str, *, has_ipv6: bool) -> list[Step]:

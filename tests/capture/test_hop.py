@@ -1,4 +1,4 @@
-"""The hop that TUN gives back, against scapy's recomputation."""
+"""The hop that a capture gives back or takes, against scapy's recomputation."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
-from lb_switch.capture.tun import VNET_HEADER, give_hop_back
+from lb_switch.capture.hop import after_one_hop, destination_of, give_hop_back, with_hop_back
+from lb_switch.capture.tun import VNET_HEADER
 
 
 def given_back(packet: bytes) -> bytes:
     buffer = bytearray(b"\xee" * VNET_HEADER + packet + b"\xee" * 4)
-    give_hop_back(buffer)
+    give_hop_back(buffer, VNET_HEADER)
     assert buffer[:VNET_HEADER] == b"\xee" * VNET_HEADER
     assert buffer[-4:] == b"\xee" * 4
     return bytes(buffer[VNET_HEADER:-4])
 
 
 @pytest.mark.parametrize("ttl", [0, 1, 63, 127, 254])
-def test_ipv4(ttl: int) -> None:
+def test_ipv4_gets_it_back(ttl: int) -> None:
     """Every upper byte of the checksum comes up, borrows included."""
     uppers = set()
     for identification in range(0, 65536, 37):
         fields = {"src": "10.0.1.2", "dst": "10.0.2.11", "id": identification, "proto": 6}
         before = bytes(IP(ttl=ttl, **fields))
-        assert given_back(before) == bytes(IP(ttl=ttl + 1, **fields))
+        after = bytes(IP(ttl=ttl + 1, **fields))
+        assert given_back(before) == with_hop_back(before) == after
+        if ttl > 0:
+            assert after_one_hop(after) == before
         uppers.add(before[10])
     assert len(uppers) == 256
 
@@ -46,9 +50,27 @@ def test_a_wrong_checksum_stays_wrong() -> None:
 
 def test_ipv6_has_no_checksum_of_its_own() -> None:
     before = bytes(IPv6(src="fd00::1", dst="fd00::2", hlim=63))
-    assert given_back(before) == bytes(IPv6(src="fd00::1", dst="fd00::2", hlim=64))
+    after = bytes(IPv6(src="fd00::1", dst="fd00::2", hlim=64))
+    assert given_back(before) == with_hop_back(before) == after
+    assert after_one_hop(after) == before
 
 
 @pytest.mark.parametrize("packet", [bytes(IP(ttl=255)), bytes(IPv6(hlim=255))])
 def test_the_largest_value_stays(packet: bytes) -> None:
     assert given_back(packet) == packet
+
+
+@pytest.mark.parametrize("hops", [0, 1])
+def test_the_last_hop_is_the_last(hops: int) -> None:
+    assert after_one_hop(bytes(IP(ttl=hops))) is None
+    assert after_one_hop(bytes(IPv6(hlim=hops))) is None
+
+
+@pytest.mark.parametrize("packet", [IP(dst="10.0.1.100"), IPv6(dst="fd00::100")])
+def test_where_a_packet_goes(packet: IP | IPv6) -> None:
+    data = bytes(packet)
+    buffer = bytearray(b"\xee" * 3 + data + b"\xee" * 40)
+    whole = destination_of(buffer, 3, 3 + len(data))
+    assert whole == data[-len(whole) :]
+    assert len(whole) == (4 if data[0] >> 4 == 4 else 16)
+    assert destination_of(buffer, 3, 3 + len(data) - 1) != whole
