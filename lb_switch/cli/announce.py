@@ -6,7 +6,9 @@ packets.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import select
 import sys
 from typing import TextIO
@@ -23,21 +25,16 @@ def complain(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    if not _takes_more(stream):
-        return
-    try:
-        stream.write(f"lb-switch: {line}\n")
-        stream.flush()
-    except OSError:
-        return  # nobody reads any more: no reason to stop the traffic
-
-
-def _takes_more(stream: TextIO) -> bool:
-    """Whether a line can be written without waiting (a pipe is ready for PIPE_BUF bytes)."""
+    text = f"lb-switch: {line}\n"
     try:
         descriptor = stream.fileno()
     except io.UnsupportedOperation:
-        return True
+        stream.write(text)
+        return
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
-    return any(event & select.POLLOUT for _, event in poll.poll(0))
+    # A pipe is ready when it takes PIPE_BUF bytes, more than a line has.
+    if poll.poll(0):
+        # Not through the stream: it would keep what it could not write, and try again at the end.
+        with contextlib.suppress(OSError):  # nobody reads any more: no reason to stop the traffic
+            os.write(descriptor, text.encode(errors="backslashreplace"))

@@ -59,7 +59,7 @@ def _last(row: Row) -> str:
 
 
 def _process(probes: Row) -> str:
-    restarts = f", restarted {probes['restarts']} times" if probes["restarts"] else ""
+    restarts = f", restarts: {probes['restarts']}" if probes["restarts"] else ""
     trouble = f" (it {probes['trouble']})" if probes["trouble"] else ""
     match probes["state"]:
         case "running" | "starting":

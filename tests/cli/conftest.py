@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,17 +54,15 @@ def switch() -> Switch:
     return make_switch()
 
 
-@pytest.fixture
-def control_socket(tmp_path: Path, switch: Switch) -> Iterator[Path]:
-    """Serve `switch` on a control socket, as a running switch would, at time 10."""
-    server = ControlServer(tmp_path / "control.sock", Verbs(switch, lambda: 10.0))
+@contextlib.contextmanager
+def served(path: Path, verbs: Verbs) -> Iterator[Path]:
+    """Answer requests on a control socket, as a running switch would."""
+    server = ControlServer(path, verbs)
     server.claim()
     server.open()
     stopping = threading.Event()
 
     def serve() -> None:
-        import select
-
         while not stopping.is_set():
             if select.select([server], [], [], 0.01)[0]:
                 server.handle_ready()
@@ -73,3 +73,10 @@ def control_socket(tmp_path: Path, switch: Switch) -> Iterator[Path]:
     stopping.set()
     thread.join(10)
     server.close()
+
+
+@pytest.fixture
+def control_socket(tmp_path: Path, switch: Switch) -> Iterator[Path]:
+    """Serve `switch` at time 10."""
+    with served(tmp_path / "control.sock", Verbs(switch, lambda: 10.0)) as path:
+        yield path
