@@ -52,8 +52,10 @@ def test_the_table() -> None:
     assert lines == [
         "Virtual      RealServer             Health         For  Check        Count  Last",
         "web          10.0.2.11:80           up           5m07s  http 0.5s    0/3    status 200",
-        "web          10.0.2.11:80           down          1.0s  http 0.5s    1/3    status 200"
-        " (down since: connect refused)",
+        (
+            "web          10.0.2.11:80           down          1.0s  http 0.5s    1/3    status 200"
+            " (down since: connect refused)"
+        ),
         "web          10.0.2.11:80           unknown      5m07s  http 0.5s    0/1    no result yet",
         "web          10.0.2.11:80           unknown          -  none         -",
         "Probe process running, pid 7",
@@ -69,8 +71,10 @@ def test_the_table() -> None:
         ),
         (
             {"state": "waiting", "pid": None, "restarts": 1, "trouble": "ended (exit code 3)"},
-            "PROBE PROCESS NOT RUNNING (it ended (exit code 3)), restarts: 1: the last known"
-            " health stands",
+            (
+                "PROBE PROCESS NOT RUNNING (it ended (exit code 3)), restarts: 1: the last known"
+                " health stands"
+            ),
         ),
         (
             {"state": "stopped", "pid": None, "restarts": 0, "trouble": None},
