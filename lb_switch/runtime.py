@@ -47,8 +47,8 @@ Callback = Callable[[float], None]
 class Loop:
     """Runs one switch with one capture until `stop` or SIGINT or SIGTERM.
 
-    `on_ready` is called once the capture is open; `on_hangup` on each SIGHUP, with `now`.
-    `clock` returns seconds.
+    `on_ready` is called once the capture is open, `on_stop` before it is closed again; `on_hangup`
+    on each SIGHUP, with `now`.  `clock` returns seconds.
     """
 
     def __init__(
@@ -57,12 +57,14 @@ class Loop:
         capture: Capture,
         *,
         on_ready: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] | None = None,
         on_hangup: Callback | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.switch = switch
         self.capture = capture
         self._on_ready = on_ready
+        self._on_stop = on_stop
         self._on_hangup = on_hangup
         self._clock = clock
         self._stopping = False
@@ -121,7 +123,11 @@ class Loop:
             gc.disable()
             if self._on_ready is not None:
                 self._on_ready()
-            self._serve()
+            try:
+                self._serve()
+            finally:
+                if self._on_stop is not None:
+                    self._on_stop()
         finally:
             try:
                 self.capture.close()

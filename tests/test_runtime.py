@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ class Clock:
 class Bed:
     """A loop on a memory capture, which stops itself after `ready` has run."""
 
-    def __init__(self, **options: Callable[[float], None]) -> None:
+    def __init__(self, **options: Any) -> None:
         self.switch, self.capture, self.clock = Switch(), MemoryCapture(), Clock()
         self.loop = Loop(
             self.switch, self.capture, on_ready=self._ready, clock=self.clock, **options
@@ -197,6 +198,13 @@ def test_hangup_calls_back() -> None:
     bed.ready = lambda: os.kill(os.getpid(), signal.SIGHUP)
     bed.loop.run()
     assert hangups == [102.0]
+
+
+def test_the_stop_is_announced_while_packets_are_still_captured() -> None:
+    captured: list[bool] = []
+    stopping = Bed(on_stop=lambda: captured.append(stopping.capture.fileno() >= 0))
+    stopping.loop.run()
+    assert captured == [True]
 
 
 def test_the_capture_is_closed_when_it_fails(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import click
 from lb_switch.cli.configuration import BAD_CONFIGURATION, load_config
 from lb_switch.cli.failures import CommandError
 from lb_switch.control.client import ControlClient, ControlError
+from lb_switch.packet.endpoint import Endpoint
 
 DEFAULT_SOCKET = "/run/lb-switch/control.sock"
 
@@ -41,6 +42,17 @@ def ask(path: Path, verb: str, **fields: object) -> Any:
             return switch.ask(verb, **fields)
     except ControlError as error:
         refuse(error)
+
+
+def change(path: Path, verb: str, **fields: object) -> None:
+    """Have something changed and say what was.  Fields that are None are left out."""
+    given = {
+        key: str(value) if isinstance(value, Endpoint) else value
+        for key, value in fields.items()
+        if value is not None
+    }
+    for line in ask(path, verb, **given) or ["nothing changed: it was so already"]:
+        click.echo(line)
 
 
 def refuse(error: ControlError) -> NoReturn:

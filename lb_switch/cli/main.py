@@ -21,8 +21,13 @@ COMMANDS = {
     "run": "Balance real traffic in this network namespace.",
     "check": "Validate a configuration file.",
     "show": "Show virtual servers, connections and counters of the running switch.",
+    "set": "Change state (ready, drain, maint) or weight of a real server, live.",
+    "add": "Add a real server or a virtual server, live.",
+    "remove": "Remove a real server or a virtual server, live.",
+    "reload": "Have the running switch read its configuration file again.",
     "replay": "Put a recorded capture through the same engine, offline.",
     "doctor": "Say what this machine can do, what is missing, and how to fix it.",
+    "service": "The systemd unit: print it, install it.",
     "lab": "A lab of network namespaces: clients, switch, real servers.",
 }
 """Name and one-line help.  The command itself is `command` in `lb_switch.cli.commands.<name>`,
@@ -132,5 +137,6 @@ def main() -> None:
       sudo lb-switch lab exec c1 curl http://10.0.1.100/
       lb-switch check lb.toml                     is my configuration right?
       sudo lb-switch run lb.toml                  balance real traffic
-      sudo lb-switch show                         who serves how many connections?
+      sudo lb-switch show --watch                 who serves how many connections?
+      sudo lb-switch set VIP:PORT RIP:PORT --state drain
     """  # noqa: D301

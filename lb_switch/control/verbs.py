@@ -11,6 +11,8 @@ show   stats                   one object: packets by reason, connections in the
                                `pid`, by which one run of the switch is told from the next
 =====  ======================  ===================================================================
 
+The verbs that change something are in `changes`.
+
 Times are seconds, on the switch's clock; `expire` is how many are left.  Endpoints are text as in
 the configuration.  Traffic counts packets and bytes of IP packets, headers included.
 """
@@ -30,6 +32,7 @@ from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Switch
 
 if TYPE_CHECKING:
+    from lb_switch.control.changes import Changes
     from lb_switch.health.checks import HealthChecks
 
 Row = dict[str, Any]
@@ -39,7 +42,11 @@ class Verbs:
     """Do requests on `switch`; `clock` is the one its packets are stamped with."""
 
     def __init__(
-        self, switch: Switch, clock: Callable[[], float], health: HealthChecks | None = None
+        self,
+        switch: Switch,
+        clock: Callable[[], float],
+        health: HealthChecks | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self._switch = switch
         self._clock = clock
@@ -50,6 +57,8 @@ class Verbs:
             "connections": self._connections,
             "stats": self._stats,
         }
+        if changes is not None:
+            self._verbs |= changes.verbs
         if health is not None:
             self._shows |= {"health": health.rows, "probes": health.process_row}
 

@@ -12,11 +12,17 @@ import click
 from lb_switch.cli import announce, privileges, render, write_pcap
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError, debugging
+from lb_switch.cli.invariant_check import InvariantCheck
+from lb_switch.service import notify
 
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.config.schema import Config
     from lb_switch.switch import Switch
+
+
+TIDY_SECONDS = 30.0
+"""Between two looks for host rules that nobody needs any more."""
 
 
 @click.command("run")
@@ -27,12 +33,19 @@ if TYPE_CHECKING:
     help="How packets reach the switch, instead of what CONFIG says.",
 )
 @write_pcap.option
-def command(config: Path, capture: str | None, pcap: Path | None) -> None:
+@click.option(
+    "--check-invariants",
+    is_flag=True,
+    help="Check the engine's books every second; exit 1 if they are wrong.",
+)
+def command(config: Path, capture: str | None, pcap: Path | None, check_invariants: bool) -> None:
     """Run the switch that CONFIG describes, until Ctrl-C or SIGTERM.
 
     It works in the current network namespace, as a router between clients and real servers.  The
     capture rules it installs are its own, and exactly those are removed at the end; what a killed
     switch left behind, the next one removes.  Needs root.
+
+    SIGHUP (or `lb-switch reload`) makes it read CONFIG again; no connection is lost.
 
     \b
     Examples:
@@ -49,12 +62,17 @@ def command(config: Path, capture: str | None, pcap: Path | None) -> None:
     privileges.require(sorted(needed))
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
-    _serve(loaded, name, pcap)
+    _serve(loaded, config.absolute(), name, pcap, check_invariants)
 
 
-def _serve(config: Config, capture_name: str, pcap: Path | None) -> None:
+def _serve(
+    config: Config, path: Path, capture_name: str, pcap: Path | None, check_invariants: bool
+) -> None:
     from lb_switch.capture.interface import CaptureError
     from lb_switch.config.build import build
+    from lb_switch.control.changes import Changes
+    from lb_switch.control.messages import RequestError
+    from lb_switch.control.operations import Operations
     from lb_switch.control.server import ControlServer
     from lb_switch.control.socket_file import SocketInUseError
     from lb_switch.control.verbs import Verbs
@@ -70,16 +88,53 @@ def _serve(config: Config, capture_name: str, pcap: Path | None) -> None:
         for line in _advice(switch):
             click.echo(f"lb-switch: note: {line}", err=True)
         health.update(switch.virtual_servers.values())
+        if bookkeeper is not None:
+            bookkeeper.start(clock())
+        tidy(clock())
         click.echo(render.serving(config, capture_name))
+        notify.notify(notify.READY)
+
+    def tidy(now: float) -> None:
+        loop.call_at(now + TIDY_SECONDS, tidy)
+        operations.tidy()
+
+    def hang_up(_now: float) -> None:
+        try:
+            changes = operations.reload()
+        except RequestError as error:
+            for line in (f"{error}", *error.details):
+                announce.complain(f"reload: {line}")
+        else:
+            for line in changes or ["nothing changed"]:
+                announce.say(f"reload: {line}")
 
     capture = _make_capture(capture_name, config, switch)
-    loop = Loop(switch, capture, on_ready=ready, clock=clock)
+    loop = Loop(
+        switch,
+        capture,
+        on_ready=ready,
+        on_stop=lambda: notify.notify(notify.STOPPING),
+        on_hangup=hang_up,
+        clock=clock,
+    )
     health = HealthChecks(switch, loop, clock=clock, say=announce.say, complain=announce.complain)
-    control = ControlServer(Path(config.switch.control_socket), Verbs(switch, clock, health))
+    operations = Operations(
+        switch,
+        config,
+        capture,
+        path=path,
+        followers=[health.update],
+        around_reload=notify.reload_announced,
+    )
+    verbs = Verbs(switch, clock, health, Changes(operations, clock))
+    control = ControlServer(Path(config.switch.control_socket), verbs)
+    bookkeeper = InvariantCheck(switch, loop, announce.complain) if check_invariants else None
     try:
         control.claim()
         with write_pcap.live(pcap, switch, config):
             loop.run()
+        if bookkeeper is not None:
+            bookkeeper.finish()
     except (CaptureError, SocketInUseError) as error:
         raise CommandError(str(error)) from None
     finally:

@@ -1,0 +1,54 @@
+"""`lb-switch set`: state and weight of a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lb_switch.cli import arguments, control_socket
+from lb_switch.packet.endpoint import Endpoint
+
+
+@click.command("set")
+@arguments.virtual_server
+@arguments.real_server
+@click.option(
+    "--state",
+    type=click.Choice(["ready", "drain", "maint"]),
+    help="ready: serves; drain: keeps its connections, gets no new one; maint: as if down.",
+)
+@arguments.weight
+@arguments.protocol
+@control_socket.options
+def command(
+    virtual_server: Endpoint,
+    real_server: Endpoint,
+    state: str | None,
+    weight: int | None,
+    protocol: str | None,
+    config: Path | None,
+    socket: Path | None,
+) -> None:
+    """Change administrative state or weight of the real server RIP:PORT of VIP:PORT.
+
+    Live connections go on; those of a server in maint end as the virtual server's on_down says.
+    A reload keeps the state and brings back the file's weight.
+
+    \b
+    Examples:
+      sudo lb-switch set 10.0.1.100:80 10.0.2.11:80 --state drain
+      sudo lb-switch set 10.0.1.100:80 10.0.2.11:80 --state ready --weight 3
+    """  # noqa: D301
+    if state is None and weight is None:
+        raise click.UsageError("Give --state or --weight.", click.get_current_context())
+    path = control_socket.find(config, socket)
+    control_socket.change(
+        path,
+        "set",
+        virtual_server=virtual_server,
+        real_server=real_server,
+        protocol=protocol,
+        state=state,
+        weight=weight,
+    )

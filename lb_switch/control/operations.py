@@ -1,0 +1,259 @@
+"""Changes of a running switch: all or nothing, and no connection is lost.
+
+Every change but that of an administrative state goes one way: from the running configuration to
+another valid one, whose difference is applied to the switch, then to the host's rules; if those
+cannot follow, the switch is taken back to where it was.  In between no packet is handled.
+
+What a reload means for what an operator has done by hand since: the file is the truth about all
+that it can say.  Weights become the file's, real and virtual servers that it does not name go.
+It cannot say who is drained or in maintenance, nor who is healthy: that stays, as long as the real
+server stays in its group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lb_switch.capture.interface import CaptureError
+from lb_switch.config import arrangement, build, difference, edit, load
+from lb_switch.config.arrangement import Arrangement, Place
+from lb_switch.config.schema import Config
+from lb_switch.control.messages import RequestError
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.packet.protocol import PROTOCOL_NAMES
+from lb_switch.servers import AdminState, RealServer, VirtualServer
+
+if TYPE_CHECKING:
+    from lb_switch.capture.interface import LiveCapture
+    from lb_switch.switch import Switch
+
+Follower = Callable[[Iterable[VirtualServer]], None]
+"""Told of the virtual servers after each change of them."""
+
+
+class Operations:
+    """The operator's hands on `switch`, which runs `config` with `capture`.
+
+    `path`: the configuration file, for `reload`, which happens within `around_reload()`.
+    `followers` are called after each change, in order.  Each change returns what it changed, a line
+    each.  All raise RequestError, and then have changed nothing.
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        config: Config,
+        capture: LiveCapture,
+        *,
+        path: Path | None = None,
+        followers: Sequence[Follower] = (),
+        around_reload: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self.config = config
+        """What runs now."""
+        self._switch = switch
+        self._capture = capture
+        self._path = path
+        self._followers = tuple(followers)
+        self._around_reload = around_reload
+        self._departed: dict[Place, VirtualServer] = {}
+        """Virtual servers that were removed while they had connections."""
+        self._leftover: list[RealServer] = []
+        """Real servers whose host rules outlive them, because their connections do."""
+
+    # -- changes ---------------------------------------------------------------------------
+
+    def reload(self) -> list[str]:
+        """Run what the file says now."""
+        with self._around_reload():
+            return self._reload()
+
+    def _reload(self) -> list[str]:
+        if self._path is None:
+            raise RequestError("this switch was not started from a file")
+        try:
+            config = load.load(self._path)
+        except load.ConfigError as error:
+            raise _invalid(self._path, error.lines) from None
+        lines = [*difference.refused(self.config, config), *build.unsupported(config)]
+        if lines:
+            raise _invalid(self._path, lines)
+        return self._change_to(config)
+
+    def add_virtual_server(
+        self, endpoint: Endpoint, protocol: str, name: object, scheduler: object
+    ) -> list[str]:
+        """Serve a VIP and port, with no real server yet."""
+        table = {
+            "name": name,
+            "address": str(endpoint),
+            "protocol": protocol,
+            "scheduler": scheduler,
+        }
+        with _said_in_one_line():
+            return self._change_to(edit.add_virtual_server(self.config, table))
+
+    def remove_virtual_server(self, virtual_server: VirtualServer) -> list[str]:
+        """Take no new connections for it; live ones go on."""
+        return self._change_to(edit.remove_virtual_server(self.config, self._index(virtual_server)))
+
+    def add_real_server(
+        self, virtual_server: VirtualServer, endpoint: Endpoint, weight: object
+    ) -> list[str]:
+        """Put a real server into a group."""
+        if virtual_server.find(endpoint) is not None:
+            raise RequestError(f"{virtual_server.name} has the real server {endpoint} already")
+        table = {"address": str(endpoint), "weight": weight}
+        with _said_in_one_line():
+            return self._change_to(
+                edit.add_real_server(self.config, self._index(virtual_server), table)
+            )
+
+    def remove_real_server(
+        self, virtual_server: VirtualServer, real_server: RealServer
+    ) -> list[str]:
+        """Give it no new connections and forget it with its last one."""
+        index = self._index(virtual_server)
+        return self._change_to(edit.remove_real_server(self.config, index, real_server.endpoint))
+
+    def set_real_server(
+        self,
+        virtual_server: VirtualServer,
+        real_server: RealServer,
+        state: AdminState | None,
+        weight: object,
+        now: float,
+    ) -> list[str]:
+        """Change administrative state, weight or both; None leaves them as they are."""
+        lines: list[str] = []
+        endpoint = real_server.endpoint
+        if weight is not None:
+            with _said_in_one_line():
+                index = self._index(virtual_server)
+                config = edit.set_weight(self.config, index, endpoint, weight)
+            lines += difference.describe(self.config, config)
+            self.config = config
+            new_weight = next(
+                table.weight
+                for table in config.virtual_server[index].real_server
+                if table.address == endpoint
+            )
+            if new_weight != real_server.weight:
+                self._switch.set_weight(real_server, new_weight, now)
+        if state is not None and state is not real_server.admin_state:
+            before = real_server.admin_state.value
+            self._switch.set_admin_state(real_server, state, now)
+            lines.append(f"{virtual_server.name}: real server {endpoint} {before} -> {state.value}")
+        return lines
+
+    def tidy(self) -> None:
+        """Remove the host's rules that only served connections which have ended since.
+
+        To be called now and then; mostly it finds nothing to do.
+        """
+        if self._leftover and not any(each.has_connections for each in self._leftover):
+            self._leftover = []
+            with contextlib.suppress(CaptureError):
+                self._capture.update(self._switch.virtual_servers.values())
+
+    # -- who is meant ----------------------------------------------------------------------
+
+    def virtual_server(self, endpoint: Endpoint, protocol: str | None) -> VirtualServer:
+        """Return the virtual server at a VIP and port.  Raises RequestError."""
+        found = [
+            each
+            for each in self._switch.virtual_servers.values()
+            if each.endpoint == endpoint and protocol in (None, PROTOCOL_NAMES[each.protocol])
+        ]
+        if len(found) > 1:
+            raise RequestError(f"{endpoint} is served for tcp and udp: say which (protocol)")
+        if not found:
+            what = endpoint if protocol is None else f"{protocol} {endpoint}"
+            raise RequestError(f"there is no virtual server {what}")
+        return found[0]
+
+    def real_server(self, virtual_server: VirtualServer, endpoint: Endpoint) -> RealServer:
+        """Return a real server of a group.  Raises RequestError."""
+        real_server = virtual_server.find(endpoint)
+        if real_server is None:
+            raise RequestError(f"{virtual_server.name} has no real server {endpoint}")
+        return real_server
+
+    def _index(self, virtual_server: VirtualServer) -> int:
+        return edit.place_of(
+            self.config, virtual_server.endpoint, PROTOCOL_NAMES[virtual_server.protocol]
+        )
+
+    # -- how -------------------------------------------------------------------------------
+
+    def _change_to(self, config: Config) -> list[str]:
+        if config == self.config:
+            return []
+        switch = self._switch
+        before = arrangement.take(switch)
+        after = arrangement.plan(before, self.config, config, self._departed)
+        self._apply(before, after, config)
+        changes = difference.describe(self.config, config)
+        self.config = config
+        for follower in self._followers:
+            follower(switch.virtual_servers.values())
+        return changes
+
+    def _apply(self, before: Arrangement, after: Arrangement, config: Config) -> None:
+        switch, capture = self._switch, self._capture
+        settings = switch.settings
+        leftover = [*self._leftover, *_gone(before, after)]
+        try:
+            switch.change_settings(build.settings(config.switch))
+        except ValueError as error:
+            raise RequestError(f"{error}: nothing was changed") from None
+        arrangement.impose(switch, before, after)
+        if arrangement.host_part(before) != arrangement.host_part(after):
+            try:
+                capture.update(switch.virtual_servers.values())
+            except Exception as error:
+                arrangement.impose(switch, after, before)
+                switch.change_settings(settings)
+                with contextlib.suppress(CaptureError):
+                    capture.update(switch.virtual_servers.values())
+                if isinstance(error, CaptureError):
+                    raise RequestError(f"{error}: nothing was changed") from None
+                raise
+        self._leftover = [each for each in leftover if each.has_connections]
+        self._remember_departed(before, after)
+
+    def _remember_departed(self, before: Arrangement, after: Arrangement) -> None:
+        present = {group.virtual_server for group in after}
+        for group in before:
+            self._departed[arrangement.place_of(group.virtual_server)] = group.virtual_server
+        self._departed = {
+            place: each
+            for place, each in self._departed.items()
+            if each not in present and each.lingering
+        }
+
+
+def _gone(before: Arrangement, after: Arrangement) -> list[RealServer]:
+    remaining = {real_server for group in after for real_server in group.real_servers}
+    return [
+        real_server
+        for group in before
+        for real_server in group.real_servers
+        if real_server not in remaining
+    ]
+
+
+def _invalid(path: Path, lines: Sequence[str]) -> RequestError:
+    return RequestError(f"{path} cannot be used, nothing was changed:", lines)
+
+
+@contextlib.contextmanager
+def _said_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except edit.EditError as error:
+        raise RequestError(str(error)) from None

@@ -1,0 +1,1 @@
+"""lb-switch as a system service: the systemd unit, and what systemd is told."""
