@@ -12,7 +12,18 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 ORDINARY = ["sh", "cat", "cut", "dirname", "sha256sum", "rm", "mkdir", "mktemp", "tail"]
 ORDINARY += ["chmod"]  # for the stand-ins
-NEEDED = ["ip", "sysctl", "iptables", "tcpdump", "ethtool", "curl", "openssl", "ping", "traceroute"]
+NEEDED = [
+    "ip",
+    "sysctl",
+    "iptables",
+    "tcpdump",
+    "ethtool",
+    "curl",
+    "openssl",
+    "ping",
+    "traceroute",
+    "tshark",
+]
 NEEDED += ["gcc"]
 
 A_PYTHON = """#!/bin/sh
