@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
-from lb_switch.cli.commands import service
 from lb_switch.service.unit import CONFIG, NAME, unit
 from tests.cli.conftest import run as run  # noqa: PLC0414 - a fixture
 
@@ -33,7 +33,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.parent.mkdir()
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
-    monkeypatch.setattr(service.sys, "executable", os.fspath(path.with_name("python3")))
+    monkeypatch.setattr(sys, "executable", os.fspath(path.with_name("python3")))
     return path
 
 

@@ -91,7 +91,7 @@ def command(
     connections       every connection: state, client, real server, seconds left
     stats             connections, packets and bytes so far; packets by reason
     rate              the same per second, measured during one second
-    health            real servers: up or down, since when, what the last probe found
+    health            real servers: up or down, since when, what a probe found
 
     The tables are those of `ipvsadm -Ln`, `-Lnc`, `--stats` and `--rate`.  Addresses and ports
     are always numbers: -n is understood, and changes nothing.
