@@ -1,0 +1,156 @@
+"""The ladder as an SVG picture that can be read on light and on dark pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from itertools import groupby
+
+from lb_switch.explain.rungs import SWITCH, Lanes, Leg, Rung
+
+_WIDTH = 960
+_LEFT, _MIDDLE, _RIGHT = 190, 500, 810
+"""Where the three lines run."""
+_HEAD_WIDTH, _HEAD_HEIGHT = 220, 46
+_ROW, _NOTE = 50, 20
+_LONGEST = 38
+"""Characters that fit on an arrow."""
+
+_STYLE = """
+  text { font: 13px system-ui, sans-serif; fill: #1c2733; }
+  .title { font-weight: 600; font-size: 15px; }
+  .name { font-weight: 600; }
+  .place, .when { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; }
+  .when { fill: #5b6b7a; }
+  .note { font-size: 11.5px; fill: #1c2733; }
+  .page { fill: #ffffff; }
+  .head { fill: #e8eef5; stroke: #8ba0b5; }
+  .switch { fill: #fdf0d5; stroke: #c99a3b; }
+  .line { stroke: #a9b7c4; stroke-width: 1.5; }
+  .arrow { stroke: #2166ac; stroke-width: 1.8; }
+  .tip { fill: #2166ac; }
+  .new { fill: #9a4a00; }
+  .pill { fill: #eef1f4; stroke: #b8c4cf; }
+  .cross { stroke: #c0272d; stroke-width: 2.4; fill: none; }
+  @media (prefers-color-scheme: dark) {
+    text, .note { fill: #e3eaf1; }
+    .when { fill: #96a6b5; }
+    .page { fill: #12181f; }
+    .head { fill: #22303d; stroke: #5d7388; }
+    .switch { fill: #3b3018; stroke: #b98f3c; }
+    .line { stroke: #4b5a68; }
+    .arrow { stroke: #6fb1ea; }
+    .tip { fill: #6fb1ea; }
+    .new { fill: #f0b070; }
+    .pill { fill: #26313b; stroke: #55636f; }
+    .cross { stroke: #ff7b72; }
+  }
+"""
+
+
+def svg(rungs: Iterable[Rung], title: str) -> str:
+    """Return a picture of all rungs, one block for each run of packets of one connection."""
+    parts: list[str] = []
+    y = 16
+    for lanes, group in groupby(rungs, key=lambda rung: rung.lanes):
+        drawn, y = _block(lanes, list(group), y)
+        parts += drawn
+    size = f'viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
+            f"<title>{escape(title)}</title>",
+            f"<style>{_STYLE}</style>",
+            f'<rect class="page" width="{_WIDTH}" height="{y}"/>',
+            *parts,
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _block(lanes: Lanes, rungs: list[Rung], top: int) -> tuple[list[str], int]:
+    """Return the elements of one block and where the next one begins."""
+    heads = top + 26
+    first = heads + _HEAD_HEIGHT + 10
+    rows: list[str] = []
+    y = first
+    for rung in rungs:
+        drawn, y = _row(rung, y)
+        rows += drawn
+    columns = [_LEFT, _MIDDLE, *([_RIGHT] if lanes.right else [])]
+    lines = [
+        f'<line class="line" x1="{x}" y1="{heads + _HEAD_HEIGHT}" x2="{x}" y2="{y}"/>'
+        for x in columns
+    ]
+    boxes = [
+        *_head(_LEFT, heads, lanes.left, lanes.left_address, "head"),
+        *_head(_MIDDLE, heads, SWITCH, lanes.middle_address, "switch"),
+    ]
+    if lanes.right:
+        boxes += _head(_RIGHT, heads, lanes.right, lanes.right_address, "head")
+    return [_text(16, top + 14, lanes.title, "title"), *lines, *boxes, *rows], y + 24
+
+
+def _head(x: int, y: int, name: str, place: str, kind: str) -> Iterator[str]:
+    width = max(_HEAD_WIDTH, 8 * len(place) + 16)
+    yield (
+        f'<rect class="{kind}" x="{x - width / 2:g}" y="{y}" width="{width}"'
+        f' height="{_HEAD_HEIGHT}" rx="7"/>'
+    )
+    if name == place or not place:
+        yield _text(x, y + 28, name, "name", "middle")
+        return
+    yield _text(x, y + 19, name, "name", "middle")
+    yield _text(x, y + 36, place, "place", "middle")
+
+
+def _row(rung: Rung, y: int) -> tuple[list[str], int]:
+    parts = []
+    if rung.note:
+        width = 7 * len(rung.note) + 18
+        parts.append(
+            f'<rect class="pill" x="{_MIDDLE - width / 2:g}" y="{y}" width="{width}" height="18"'
+            ' rx="9"/>'
+        )
+        parts.append(_text(_MIDDLE, y + 13, rung.note, "note", "middle"))
+        y += _NOTE
+    parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
+    parts.append(_text(12, y + 35, f"{rung.time:.6f}", "when"))
+    also = any(leg is not None and leg.also for leg in (rung.left, rung.right))
+    for leg, near, far in ((rung.left, _LEFT, _MIDDLE), (rung.right, _MIDDLE, _RIGHT)):
+        if leg is not None:
+            parts += _arrow(leg, near, far, y)
+    return parts, y + _ROW + (15 if also else 0)
+
+
+def _arrow(leg: Leg, near: int, far: int, y: int) -> Iterator[str]:
+    level = y + 22
+    start, end = (near, far) if leg.rightwards else (far, near)
+    step = 1 if leg.rightwards else -1
+    centre = (near + far) // 2
+    yield _text(centre, y + 15, _shortened(leg.what), "", "middle")
+    yield (
+        f'<line class="arrow" x1="{start + 3 * step}" y1="{level}" x2="{end - 10 * step}"'
+        f' y2="{level}"/>'
+    )
+    tip = f"{end - 2 * step},{level} {end - 12 * step},{level - 5} {end - 12 * step},{level + 5}"
+    yield f'<polygon class="tip" points="{tip}"/>'
+    yield _text(centre, y + 38, _shortened(leg.address), "place new", "middle")
+    if leg.also:
+        yield _text(centre, y + 53, _shortened(leg.also), "place new", "middle")
+    if leg.ends:
+        yield (f'<path class="cross" d="M{end - 7} {level - 7} l14 14 m0 -14 l-14 14"/>')
+
+
+def _text(x: int, y: int, text: str, kind: str, anchor: str = "start") -> str:
+    named = f' class="{kind}"' if kind else ""
+    where = f' text-anchor="{anchor}"' if anchor != "start" else ""
+    return f'<text x="{x}" y="{y}"{named}{where}>{escape(text)}</text>'
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    half = (_LONGEST - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"

@@ -1,0 +1,146 @@
+"""Explaining while packets flow: the listener of a live switch, and the processes that read it.
+
+The datapath makes each event a line and puts it into pipes; that is all it does.  At the other end
+of one is `lb-switch explain` itself, which renders (`--explain`), of another `relay`, which writes
+the recording (`--record`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lb_switch.events import Event
+from lb_switch.explain import encode
+from lb_switch.explain.encode import Encoder
+from lb_switch.explain.listeners import attach, detach
+from lb_switch.explain.outlet import Outlet
+from lb_switch.switch import Switch
+
+_log = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that a reader gets at the end to take and show what waits in its pipe."""
+
+
+class Broadcast:
+    """The listener: one line for each event, into every outlet.
+
+    Once the last outlet is dead it detaches itself, and the engine builds no events any more.
+    """
+
+    def __init__(
+        self, switch: Switch, outlets: Sequence[Outlet], hosts: Mapping[str, str], now: float
+    ) -> None:
+        self.outlets = tuple(outlets)
+        self._switch = switch
+        self._encoder = Encoder()
+        header = self._encoder.header(switch, hosts, now)
+        for outlet in self.outlets:
+            outlet.put(header)
+        attach(switch, self)
+
+    def __call__(self, event: Event) -> None:
+        """Take an event.  Whatever goes wrong here costs the event, never the packet."""
+        try:
+            line = self._encoder.encode(event)
+        except Exception:
+            _log.exception("an event could not be told")
+            for outlet in self.outlets:
+                outlet.drop()
+            return
+        alive = False
+        for outlet in self.outlets:
+            outlet.put(line)
+            alive |= not outlet.dead
+        if not alive:
+            _log.warning("nobody reads any more what the packets tell")
+            detach(self._switch, self)
+
+    def finish(self, now: float, patience: float = PATIENCE) -> None:
+        """Detach, write the last line into every outlet, and close them."""
+        detach(self._switch, self)
+        for outlet in self.outlets:
+            if not outlet.dead:
+                outlet.finish(encode.end(now, self._encoder.packets, outlet.dropped), patience)
+            outlet.close()
+
+
+class Reader:
+    """A process at the other end of an outlet."""
+
+    def __init__(self, name: str, arguments: Sequence[str], stdout: int | None = None) -> None:
+        readable, writable = os.pipe2(os.O_CLOEXEC)
+        try:
+            # A session of its own: Ctrl-C ends the switch, and the reader when all is told.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=readable,
+                stdout=stdout,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(writable)
+            raise
+        finally:
+            os.close(readable)
+        self.outlet = Outlet(writable, name)
+
+    def wait(self, patience: float = PATIENCE) -> None:
+        """Let it come to its end; after `patience` seconds end it."""
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Live:
+    """What `lb-switch run` holds while its packets explain themselves.
+
+    view: the arguments of `lb-switch explain` that show them on stdout; None: nothing is shown.
+    record: the file that is written; None: none.  hosts: names of machines by address.
+    Raises OSError if the file cannot be opened.
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        now: float,
+        *,
+        view: Sequence[str] | None,
+        record: Path | None,
+        hosts: Mapping[str, str],
+    ) -> None:
+        self._readers: list[Reader] = []
+        if record is not None:
+            self._readers.append(_recorder(record))
+        if view is not None:
+            arguments = ["lb_switch", "explain", *view, "--from", "-"]
+            self._readers.append(Reader("the view", arguments))
+        outlets = [reader.outlet for reader in self._readers]
+        self._broadcast = Broadcast(switch, outlets, hosts, now)
+
+    def close(self, now: float) -> list[str]:
+        """Tell the end, wait for the readers, return a line for each that missed something."""
+        self._broadcast.finish(now)
+        for reader in self._readers:
+            reader.wait()
+        return [
+            f"{outlet.name}: {outlet.dropped:,} events were dropped: its reader is too slow or gone"
+            for outlet in self._broadcast.outlets
+            if outlet.dropped
+        ]
+
+
+def _recorder(path: Path) -> Reader:
+    module = "lb_switch.explain.relay"
+    if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
+        return Reader(str(path), [module, str(path)])
+    with path.open("wb") as file:
+        return Reader(str(path), [module], stdout=file.fileno())

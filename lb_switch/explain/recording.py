@@ -1,0 +1,161 @@
+"""Reading a recording: its header, then its events, and the part of them that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from lb_switch.explain.schema import (
+    FORMAT,
+    VERSION,
+    ConnectionEntry,
+    ConnectionRecord,
+    DroppedRecord,
+    EndRecord,
+    Header,
+    PacketRecord,
+    Record,
+    decode,
+)
+
+_CAPTURE_FILES = (
+    b"\xd4\xc3\xb2\xa1",
+    b"\xa1\xb2\xc3\xd4",
+    b"\x4d\x3c\xb2\xa1",
+    b"\xa1\xb2\x3c\x4d",
+    b"\x0a\x0d\x0d\x0a",
+)
+"""How pcap and pcapng files begin."""
+
+
+class RecordingError(Exception):
+    """A recording cannot be read, or not on.  `str()` is one clear line."""
+
+
+class Recording:
+    """A recording as it is read, line by line: a file, a FIFO, or what a running switch tells.
+
+    Iteration yields everything that is whole and raises RecordingError where that ends too early.
+    """
+
+    def __init__(self, lines: Iterable[bytes], name: str) -> None:
+        self._lines = iter(lines)
+        self._name = name
+        self.header = self._read_header()
+
+    def __iter__(self) -> Iterator[Record]:
+        number, count, ended = 1, 0, False
+        for number, line in enumerate(self._lines, 2):
+            if ended:
+                raise self._error(f"line {number}: something follows the end of the recording")
+            if not line.endswith(b"\n"):
+                raise self._error(
+                    f"cut off in line {number}; the {_events(count)} before it is whole"
+                )
+            try:
+                record = decode(line)
+            except ValidationError as error:
+                raise self._error(f"line {number}: {_first(error)}") from None
+            count += 1
+            ended = isinstance(record, EndRecord)
+            yield record
+        if not ended:
+            raise self._error(
+                f"cut off after line {number}: the last line is missing (a killed switch writes"
+                f" none); the {_events(count)} before it is whole"
+            )
+
+    def _read_header(self) -> Header:
+        line = next(self._lines, b"")
+        if not line:
+            raise self._error("empty, so no recording")
+        if line.startswith(_CAPTURE_FILES):
+            raise self._error("a packet capture, not a recording (lb-switch replay reads captures)")
+        version = _version(line)
+        if version is None:
+            raise self._error("no recording: the first line is no header (see lb-switch run -h)")
+        if version != VERSION:
+            raise self._error(f"a recording of version {version}; this program reads {VERSION}")
+        try:
+            return Header.model_validate_json(line)
+        except ValidationError as error:
+            raise self._error(f"line 1: {_first(error)}") from None
+
+    def _error(self, problem: str) -> RecordingError:
+        return RecordingError(f"{self._name}: {problem}")
+
+
+def _version(line: bytes) -> object:
+    """Return the version that a header claims; None if this is no header at all."""
+    import json
+
+    try:
+        header = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        return None
+    return header.get("version", "?")
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a recording is wanted: seek by time, packet number, connection."""
+
+    start: float = 0.0
+    """Seconds since the recording began."""
+    first_packet: int | None = None
+    last_packet: int | None = None
+    connection: str = ""
+    """Its number, its client's endpoint, or the client's name or address; empty: all."""
+
+    def of(self, recording: Recording) -> Iterator[Record]:
+        """Yield what is wanted.  Missing events and the end are told whatever is selected."""
+        header = recording.header
+        for record in recording:
+            if self._wants(record, header):
+                yield record
+            elif self._is_over(record):
+                return
+
+    def _is_over(self, record: Record) -> bool:
+        """Whether nothing that is wanted can follow: no need to read on."""
+        last = self.last_packet
+        return last is not None and isinstance(record, PacketRecord) and record.number > last
+
+    def _wants(self, record: Record, header: Header) -> bool:
+        if isinstance(record, DroppedRecord | EndRecord):
+            return True
+        if record.time - header.time < self.start:
+            return False
+        if self.first_packet is not None:
+            if not isinstance(record, PacketRecord) or record.number < self.first_packet:
+                return False
+            if self.last_packet is not None and record.number > self.last_packet:
+                return False
+        if self.connection:
+            if not isinstance(record, PacketRecord | ConnectionRecord):
+                return False
+            return record.connection is not None and self._is(record.connection, header)
+        return True
+
+    def _is(self, connection: ConnectionEntry, header: Header) -> bool:
+        address = connection.client.rpartition(":")[0].strip("[]")
+        return self.connection in {
+            str(connection.number),
+            connection.client,
+            address,
+            header.hosts.get(address, ""),
+        }

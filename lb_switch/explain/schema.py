@@ -1,0 +1,251 @@
+"""A recording: JSON lines, the first of which is a `Header`, each other one an event.
+
+    {"format":"lb-switch recording","version":1,"time":10.0,"snap":192,"hosts":{"10.0.1.11":"c1"},…}
+    {"event":"connection","stage":"opened",…}
+    {"event":"packet","number":1,"verdict":"forward","reason":"new_connection",…}
+    {"event":"end","time":12.5,"packets":1,"dropped":0}
+
+Endpoints are text (`10.0.2.11:80`, `[2001:db8::11]:80`), times are seconds on the clock of the
+switch that made the recording (the header's `time` is when it began), bytes are hexadecimal.  A
+whole recording ends with `end`; one without was cut off.  A field that is added, removed or changes
+its meaning makes a new VERSION: a reader takes its own version and no other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+FORMAT = "lb-switch recording"
+VERSION = 1
+
+SNAP = 192
+"""Bytes kept of each packet: enough for all headers, those quoted in an ICMP error included."""
+
+
+class Entry(BaseModel):
+    """A JSON object of a recording: every key is there, none is unknown."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class RealServerEntry(Entry):
+    """A real server at one moment."""
+
+    address: str
+    """RIP and port."""
+    weight: int
+    state: Literal["ready", "drain", "maint"]
+    """What the operator wants of it."""
+    healthy: bool
+
+
+class VirtualServerEntry(Entry):
+    """A virtual server when the recording began."""
+
+    name: str
+    address: str
+    """VIP and port."""
+    protocol: Literal["tcp", "udp"]
+    scheduler: str
+    forward: Literal["nat", "full_nat"]
+    real_servers: tuple[RealServerEntry, ...] = Field(strict=False)
+
+
+class Header(Entry):
+    """The first line."""
+
+    format: Literal["lb-switch recording"]
+    version: Literal[1]
+    time: float
+    """When the recording began."""
+    snap: int
+    """How many bytes are kept of a packet."""
+    hosts: dict[str, str]
+    """Names of machines, by address."""
+    virtual_servers: tuple[VirtualServerEntry, ...] = Field(strict=False)
+
+
+class ConnectionEntry(Entry):
+    """Which connection: its ends as each side sees them."""
+
+    number: int
+    """Counts the connections told of, from 1."""
+    protocol: Literal["tcp", "udp"]
+    client: str
+    virtual: str
+    """Where the client sends to: the VIP and its port."""
+    source: str
+    """Where its packets come from in the eyes of the real server: the client (full NAT: not)."""
+    real: str
+    """The real server."""
+
+
+class PassedOver(Entry):
+    """A real server that could not be chosen."""
+
+    address: str
+    because: str
+
+
+class ChoiceEntry(Entry):
+    """Why a new connection got its real server."""
+
+    real_server: str | None
+    """None: there was no candidate."""
+    scheduler: str
+    persistent: bool
+    """The client was remembered (persistence): no scheduler was asked."""
+    why: str
+    """A phrase that follows the real server's name."""
+    facts: dict[str, int | str | dict[str, int]]
+    """The scheduler's numbers behind it; counts per server are keyed by endpoint."""
+    candidates: tuple[str, ...] = Field(strict=False)
+    passed_over: tuple[PassedOver, ...] = Field(strict=False)
+
+
+class SentPacket(Entry):
+    """A packet that the switch sent besides: its own answer, or one that it had held back."""
+
+    length: int
+    data: str
+    """Its beginning, at most `snap` bytes."""
+
+
+class PacketRecord(Entry):
+    """One packet was handled."""
+
+    event: Literal["packet"]
+    time: float
+    number: int
+    """Counts the packets from 1, also those whose event was dropped."""
+    verdict: Literal["forward", "reply", "pass", "drop"]
+    reason: str
+    virtual_server: str | None
+    direction: Literal["original", "reply"] | None
+    """From the client to the real server, or back; None: it belongs to no connection."""
+    old_state: str | None
+    """The connection's state before the packet; None: it had none, or it does not matter."""
+    state: str | None
+    timeout: float | None
+    """How many seconds the connection now lives without another packet."""
+    connection: ConnectionEntry | None
+    choice: ChoiceEntry | None
+    """Only where the packet opened a connection, or should have."""
+    partial: bool
+    """The L4 checksum field holds only the pseudo-header sum (checksum offload)."""
+    length: int
+    """Of the whole IP packet."""
+    before: str
+    """The packet as it came, at most `snap` bytes."""
+    after: str | None
+    """As it went on; None: unchanged."""
+    sent: tuple[SentPacket, ...] = Field(strict=False)
+    """The first few packets that were sent besides."""
+    sent_count: int
+    """How many there were."""
+
+    @property
+    def bytes_before(self) -> bytes:
+        """The packet as it came, as far as it was kept."""
+        return bytes.fromhex(self.before)
+
+    @property
+    def bytes_after(self) -> bytes:
+        """The packet as it went on, as far as it was kept."""
+        return bytes.fromhex(self.before if self.after is None else self.after)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it is missing here."""
+        return len(self.before) == 2 * self.length
+
+
+class TrafficEntry(Entry):
+    """What a connection carried in one direction, so far."""
+
+    packets: int
+    bytes: int
+
+
+class ConnectionRecord(Entry):
+    """A connection came into the table, changed its state, or left the table."""
+
+    event: Literal["connection"]
+    time: float
+    stage: Literal["opened", "changed", "closed"]
+    virtual_server: str | None
+    connection: ConnectionEntry
+    old_state: str | None
+    state: str
+    cause: str
+    """Why it left: "timeout", "port reuse" and the like."""
+    to_server: TrafficEntry
+    to_client: TrafficEntry
+
+
+class ServerRecord(Entry):
+    """A real server changed: its health, its administrative state or its weight."""
+
+    event: Literal["server"]
+    time: float
+    virtual_server: str
+    real_server: RealServerEntry
+    cause: str
+
+
+class ProbeRecord(Entry):
+    """A health probe has ended."""
+
+    event: Literal["probe"]
+    time: float
+    virtual_server: str
+    real_server: str
+    kind: str
+    """icmp, tcp or http."""
+    passed: bool | None
+    """None: it could not be made."""
+    finding: str
+    seconds: float
+    """How long it took."""
+    became: Literal["up", "down"] | None
+    """The health that this result decided."""
+
+
+class DroppedRecord(Entry):
+    """Events are missing here: whoever reads them was too slow."""
+
+    event: Literal["dropped"]
+    count: int
+
+
+class EndRecord(Entry):
+    """The last line."""
+
+    event: Literal["end"]
+    time: float
+    packets: int
+    """How many were handled while the recording ran."""
+    dropped: int
+    """How many events are missing in all."""
+
+
+Record = PacketRecord | ConnectionRecord | ServerRecord | ProbeRecord | DroppedRecord | EndRecord
+
+_RECORDS: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="event")])
+
+
+def decode(line: bytes | str) -> Record:
+    """Read a line other than the first.  Raises pydantic's ValidationError (a ValueError)."""
+    return _RECORDS.validate_json(line)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a recording's lines: the first, or any other."""
+    schema = TypeAdapter(Header | Record).json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = f"a line of a recording of lb-switch, version {VERSION}"
+    return schema

@@ -1,0 +1,265 @@
+"""The packet story: for each packet what came in, what was decided and why, what went out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lb_switch.explain.describe import Summary, summarise
+from lb_switch.explain.reasons import sentence
+from lb_switch.explain.schema import (
+    ChoiceEntry,
+    ConnectionRecord,
+    DroppedRecord,
+    EndRecord,
+    Header,
+    PacketRecord,
+    ProbeRecord,
+    Record,
+    ServerRecord,
+)
+from lb_switch.explain.style import NO_BREAK, WIDTH, Style
+from lb_switch.explain.who import Who
+
+_INTRODUCTION = (
+    "Clients talk to a virtual IP (VIP), which no machine owns. For each new connection the switch"
+    " chooses a real server, remembers the choice in its connection table, and writes the real"
+    " server's address over the VIP (destination NAT). In the answers it writes the VIP back, so"
+    " that the client never learns of it."
+)
+_MOST_NAMED = 6
+"""Real servers that are named one by one."""
+
+
+class Story:
+    """The view: `begin` once, then `show` each record; both yield lines of at most 80 columns."""
+
+    def __init__(self, header: Header, style: Style) -> None:
+        self._header = header
+        self._style = style
+        self._who = Who(header)
+
+    def begin(self) -> Iterator[str]:
+        """Introduce what is to be seen: the idea, the virtual servers, the machines."""
+        style, to = self._style, self._style.glyphs.to
+        yield from style.fill(_INTRODUCTION, 0, 0)
+        yield ""
+        for virtual_server in self._header.virtual_servers:
+            servers = [self._who.called(each.address) for each in virtual_server.real_servers]
+            protocol, scheduler = virtual_server.protocol, virtual_server.scheduler
+            yield from style.fill(
+                f"{virtual_server.name}: {protocol} {virtual_server.address}, {scheduler} {to} "
+                + (_listed(servers) or "no real server"),
+                2,
+            )
+        yield ""
+
+    def show(self, record: Record) -> Iterator[str]:
+        """Tell one record."""
+        self._who.learn(record)
+        if isinstance(record, PacketRecord):
+            yield from self.packet(record)
+            yield ""
+        elif isinstance(record, ConnectionRecord):
+            if record.stage == "closed":
+                yield from self._aside(record.time, self._closed(record))
+        elif isinstance(record, ServerRecord):
+            yield from self._aside(record.time, self._server(record))
+        elif isinstance(record, ProbeRecord):
+            yield from self._aside(record.time, self._probe(record))
+        elif isinstance(record, DroppedRecord):
+            text = f"{_count(record.count, 'event')} missing here: the reader is too slow"
+            yield self._style.paint("bad", f"    ... {text}")
+            yield ""
+        else:
+            yield from self._end(record)
+
+    # -- packets ---------------------------------------------------------------------------
+
+    def packet(self, record: PacketRecord) -> Iterator[str]:
+        """Tell a packet: a headline and what happened."""
+        summary = summarise(record.bytes_before, record.length)
+        yield from self._headline(record, summary)
+        yield from self._style.fill(self._found(record))
+        if record.choice is not None:
+            yield from self._choice(record.choice)
+        yield from self._outcome(record)
+        if record.state is not None and record.reason != "icmp_error":
+            yield from self._style.fill(self._state(record))
+
+    def comment(self, record: PacketRecord) -> str:
+        """Return what happened to a packet as one line of plain text."""
+        lines = list(self.packet(record))[1:]
+        return " ".join(" ".join(line.split()) for line in lines)
+
+    def _headline(self, record: PacketRecord, summary: Summary) -> Iterator[str]:
+        style, to = self._style, self._style.glyphs.to
+        source, destination = (self._who.called(each) for each in summary[:2])
+        when = f"#{record.number} {record.time - self._header.time:.6f}"
+        ends = f"{when}  {source} {to} {destination}"
+        if len(ends) + 2 + len(summary.what) <= WIDTH:
+            lines = [f"{ends}  {summary.what}".replace(NO_BREAK, " ")]
+        else:
+            lines = [*style.fill(ends, 0), *style.fill(summary.what)]
+        for line in lines:
+            yield style.paint("bold", line)
+
+    def _found(self, record: PacketRecord) -> str:
+        """Say whether the table knew it, and which virtual server it is about."""
+        text = sentence(record.reason)
+        about = []
+        if record.connection is not None:
+            about.append(f"connection {record.connection.number}")
+        if record.virtual_server is not None:
+            about.append(f"virtual server {record.virtual_server}")
+        if not about:
+            return text
+        return f"{text}: {' of '.join(about).replace(' ', NO_BREAK)}"
+
+    def _choice(self, choice: ChoiceEntry) -> Iterator[str]:
+        name = self._who.called
+        if choice.real_server is None:
+            text = f"{choice.scheduler} has nobody to choose from"
+        elif choice.persistent:
+            text = f"{name(choice.real_server)}: this client's server so far (persistence)"
+        else:
+            text = f"{choice.scheduler} chooses {name(choice.real_server)}: {self._why(choice)}"
+        others = [each for each in choice.candidates if each != choice.real_server]
+        remarks = []
+        if others:
+            remarks.append(f"not {self._names(others)}")
+        if choice.passed_over:
+            skipped = [
+                f"{self._who.short(each.address)} is {each.because}"
+                for each in choice.passed_over[:_MOST_NAMED]
+            ]
+            more = len(choice.passed_over) - len(skipped)
+            remarks.append(f"skipped: {_listed(skipped)}" + (f" and {more} more" if more else ""))
+        yield from self._style.fill("; ".join([text, *remarks]))
+
+    def _why(self, choice: ChoiceEntry) -> str:
+        """Put names in the place of addresses, and add the counts that were compared."""
+        text = choice.why
+        for address in choice.candidates:
+            name = self._who.name(address)
+            if name:
+                text = text.replace(f"after {address}", f"after {name}")
+        for key, title in (("active", "active"), ("current_weights", "current weights")):
+            counts = choice.facts.get(key)
+            if isinstance(counts, dict):
+                shown = [f"{self._who.short(a)} {n}" for a, n in counts.items()][:_MOST_NAMED]
+                more = len(counts) - len(shown)
+                text += f" ({title}: {_listed(shown)}" + (f" and {more} more)" if more else ")")
+        slot = choice.facts.get("slot")
+        if slot is not None and choice.real_server is not None:
+            text = text.replace("->", self._style.glyphs.to)
+            text += f" {self._style.glyphs.to} {self._who.short(choice.real_server)}"
+        return text
+
+    def _names(self, addresses: list[str]) -> str:
+        shown = [self._who.short(each) for each in addresses[:_MOST_NAMED]]
+        more = len(addresses) - len(shown)
+        return " or ".join(shown) + (f" or {more} more" if more else "")
+
+    def _outcome(self, record: PacketRecord) -> Iterator[str]:
+        style = self._style
+        if record.verdict == "drop":
+            kind = "held back" if record.reason == "fragment_held" else "dropped"
+            yield "    " + style.paint("bad", kind)
+        elif record.verdict == "pass" and record.reason != "not_for_the_switch":
+            yield "    passed on unchanged"
+        elif record.verdict == "forward":
+            yield from self._rewritten(record)
+        for sent in record.sent:
+            summary = summarise(bytes.fromhex(sent.data), sent.length)
+            source, destination = (self._who.called(each) for each in summary[:2])
+            verb = "answered" if record.verdict == "reply" else "released"
+            text = f"{verb}: {summary.what} from {source} to {destination}"
+            for line in style.fill(text):
+                yield style.paint("bad" if "RST" in summary.what else "changed", line)
+        more = record.sent_count - len(record.sent)
+        if more:
+            yield f"    and {_count(more, 'packet')} more"
+
+    def _rewritten(self, record: PacketRecord) -> Iterator[str]:
+        style, to = self._style, self._style.glyphs.to
+        before = summarise(record.bytes_before, record.length)
+        after = summarise(record.bytes_after, record.length)
+        parts = [
+            f"{side} {self._who.called(old)} {to} {self._who.called(new)}"
+            for side, old, new in (
+                ("source", before.source, after.source),
+                ("destination", before.destination, after.destination),
+            )
+            if old != new
+        ]
+        text = "rewritten: " + "; ".join(parts) if parts else "nothing to rewrite"
+        if before.what != after.what and record.reason == "icmp_error":
+            text += f"; it is now about {after.what.partition(' about ')[2]}"
+        if record.partial:
+            text += " (checksum still partial)"
+        for line in style.fill(text):
+            yield style.paint("changed", line)
+
+    def _state(self, record: PacketRecord) -> str:
+        to = self._style.glyphs.to
+        if record.old_state is None:
+            opened = record.choice is not None
+            change = f"(none) {to} {record.state}" if opened else f"{record.state}"
+        elif record.old_state == record.state:
+            change = f"stays {record.state}"
+        else:
+            change = f"{record.old_state} {to} {record.state}"
+        timeout = (
+            "" if record.timeout is None else f", forgotten after {record.timeout:g} s of silence"
+        )
+        return f"state {change}{timeout}"
+
+    # -- everything else -------------------------------------------------------------------
+
+    def _aside(self, time: float, text: str) -> Iterator[str]:
+        style = self._style
+        for line in style.fill(f"-- {time - self._header.time:.6f}  {text}", 0):
+            yield style.paint("dim", line)
+        yield ""
+
+    def _closed(self, record: ConnectionRecord) -> str:
+        connection, there, back = record.connection, record.to_server, record.to_client
+        return (
+            f"connection {connection.number}"
+            f" ({self._who.called(connection.client)} {self._style.glyphs.to}"
+            f" {self._who.called(connection.real)}) leaves the table: {record.cause};"
+            f" {_count(there.packets, 'packet')} there, {back.packets:,} back"
+        )
+
+    def _server(self, record: ServerRecord) -> str:
+        server = record.real_server
+        health = "up" if server.healthy else "down"
+        return (
+            f"real server {self._who.called(server.address)} of {record.virtual_server}:"
+            f" {record.cause} (now {health}, {server.state}, weight {server.weight})"
+        )
+
+    def _probe(self, record: ProbeRecord) -> str:
+        verdict = {True: "passed", False: "failed", None: "could not be made"}[record.passed]
+        text = (
+            f"{record.kind} probe of {self._who.called(record.real_server)}"
+            f" for {record.virtual_server} {verdict} after {record.seconds:.3f} s: {record.finding}"
+        )
+        return text if record.became is None else f"{text}; it is now {record.became}"
+
+    def _end(self, record: EndRecord) -> Iterator[str]:
+        text = (
+            f"-- {record.time - self._header.time:.6f}  the end: {_count(record.packets, 'packet')}"
+        )
+        yield self._style.paint("dim", text)
+        if record.dropped:
+            missing = f"{_count(record.dropped, 'event')} dropped: the reader was too slow"
+            yield self._style.paint("bad", f"-- {missing}")
+
+
+def _listed(items: list[str]) -> str:
+    return ", ".join(items)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
