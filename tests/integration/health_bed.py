@@ -1,0 +1,90 @@
+"""The capture tests' namespaces with the real program between them: `lb-switch run` and a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.capture.lab import Lab
+from tests.integration.health_view import View
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+@contextlib.contextmanager
+def running(lab: Lab, config: str, capture: str) -> Iterator[View]:
+    """Run the switch with this configuration; a `control_socket` is put in front of it."""
+    path = lab.directory / "lb.toml"
+    control_socket = lab.directory / "control.sock"
+    path.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n{config}')
+    command = ["ip", "netns", "exec", lab.switch, sys.executable, "-m", "lb_switch", "run"]
+    errors = lab.directory / "run.stderr"
+    with (
+        errors.open("w") as stderr,
+        subprocess.Popen(
+            [*command, str(path), "--capture", capture],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=_REPOSITORY,
+            env=dict(os.environ),
+        ) as switch,
+    ):
+        assert switch.stdout is not None
+        try:
+            assert select.select([switch.stdout], [], [], 20.0)[0], errors.read_text()
+            assert "serving" in switch.stdout.readline(), errors.read_text()
+            yield View(control_socket)
+        finally:
+            switch.terminate()
+            switch.wait(20.0)
+    assert switch.returncode == 0, errors.read_text()
+
+
+@contextlib.contextmanager
+def accepting(*listeners: socket.socket) -> Iterator[None]:
+    """Accept whoever comes, and answer HTTP requests with 200, until the block ends."""
+    stopped, stop = socket.socketpair()
+
+    def serve() -> None:
+        with contextlib.ExitStack() as stack:
+            poll = stack.enter_context(select.epoll())
+            open_ones: dict[int, socket.socket] = {}
+            by_fd = {each.fileno(): each for each in listeners}
+            for fd in (*by_fd, stopped.fileno()):
+                poll.register(fd, select.EPOLLIN)
+            while True:
+                for fd, _ in poll.poll():
+                    if fd == stopped.fileno():
+                        for each in open_ones.values():
+                            each.close()
+                        return
+                    if fd in by_fd:
+                        served, _ = by_fd[fd].accept()
+                        open_ones[served.fileno()] = served
+                        poll.register(served, select.EPOLLIN)
+                        continue
+                    served = open_ones.pop(fd)
+                    with contextlib.suppress(OSError):
+                        if served.recv(4096):
+                            served.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    poll.unregister(fd)
+                    served.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.send(b"x")
+        thread.join(20.0)
+        stop.close()
+        stopped.close()
+        assert not thread.is_alive()
