@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from netns_lab.topology import Topology, VirtualServer, endpoint
+from netns_lab.network import Topology, VirtualServer, endpoint
 
 
 def switch_config(
@@ -36,6 +36,7 @@ def _virtual_server(
         f"protocol = {_string(virtual_server.protocol)}",
         f"scheduler = {_string(scheduler)}",
         f"forward = {_string(virtual_server.forward)}",
+        *_options(virtual_server),
         "",
         "  [virtual_server.health_check]",
         f"  kind = {_string(virtual_server.check)}",
@@ -50,6 +51,20 @@ def _virtual_server(
             f"  [[virtual_server.real_server]]  # {name}",
             f"  address = {_string(endpoint(ip, port))}",
         ]
+    return lines
+
+
+def _options(virtual_server: VirtualServer) -> list[str]:
+    """The lines of the options that are not as by default."""
+    lines = []
+    if virtual_server.snat:
+        lines.append(f"snat = {_string(virtual_server.snat)}")
+    if virtual_server.persistence_timeout:
+        lines.append(f"persistence_timeout = {virtual_server.persistence_timeout:g}")
+    if virtual_server.persistence_prefix:
+        lines.append(f"persistence_prefix = {virtual_server.persistence_prefix}")
+    if virtual_server.one_packet:
+        lines.append("one_packet = true")
     return lines
 
 

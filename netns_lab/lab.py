@@ -211,7 +211,7 @@ class Lab:
         return answer
 
     def _inside(self, host: str, argv: Sequence[str]) -> list[str]:
-        names = [SWITCH, *(each.name for each in self.topology.hosts)]
+        names = [SWITCH, *(each.name for each in self.topology.machines)]
         if host not in names:
             raise UnknownNameError(f"no host {host!r} in this lab: {', '.join(names)}")
         return list(plan.inside(plan.namespace(self.prefix, host), *argv))

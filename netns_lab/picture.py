@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netns_lab.topology import Host, Segment, Topology
+from netns_lab.network import SWITCH, USUAL_MTU, Host, Router, Segment, Topology
 
 
 def picture(topology: Topology) -> str:
@@ -21,10 +21,12 @@ def picture(topology: Topology) -> str:
 
 
 def _segment(topology: Topology, segment: Segment) -> list[str]:
-    hosts = [host for host in topology.hosts if host.segment == segment.name]
+    hosts = [host for host in topology.machines if host.segment == segment.name]
     addresses = ", ".join(str(each) for each in segment.interfaces)
-    lines = [f"{segment.name}: the switch is {addresses}"]
-    width = max((len(", ".join(host.addresses)) for host in topology.hosts), default=0)
+    gateway = "the switch" if segment.gateway == SWITCH else segment.gateway
+    narrow = "" if segment.mtu == USUAL_MTU else f" (MTU {segment.mtu})"
+    lines = [f"{segment.name}: {gateway} is {addresses}{narrow}"]
+    width = max((len(", ".join(host.addresses)) for host in topology.machines), default=0)
     for host in hosts:
         branch = "`--" if host is hosts[-1] else "|--"
         own = ", ".join(host.addresses)
@@ -33,6 +35,8 @@ def _segment(topology: Topology, segment: Segment) -> list[str]:
 
 
 def _offers(host: Host) -> str:
+    if isinstance(host, Router):
+        return "router"
     # The two echo services are one to whoever reads this.
     texts = dict.fromkeys(
         f"{each.kind.removeprefix('tcp-').removeprefix('udp-')} {each.port}"

@@ -1,15 +1,15 @@
 """From a topology to the commands that build it and the commands that remove it.  Pure.
 
-The segments are bridges inside the switch's namespace: the switch then routes straight from one
-bridge to the other, with a single veth pair between it and any host.  On the switch a segment's
-interface has the segment's name; a host's only interface is `eth0`.
+The segments are bridges inside their gateway's namespace: the switch then routes straight from one
+bridge to the other, with a single veth pair between it and any host.  On its gateway a segment's
+interface has the segment's name; a host's only interface, and a router's own, is `eth0`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netns_lab.topology import SWITCH, Host, Segment, Topology
+from netns_lab.network import SWITCH, Host, Router, Segment, Topology
 
 Command = tuple[str, ...]
 
@@ -23,7 +23,7 @@ def namespace(prefix: str, host: str) -> str:
 
 def namespaces(topology: Topology, prefix: str) -> tuple[str, ...]:
     """Every namespace of a lab: the switch's first."""
-    return tuple(namespace(prefix, name) for name in (SWITCH, *(h.name for h in topology.hosts)))
+    return tuple(namespace(prefix, name) for name in (SWITCH, *(m.name for m in topology.machines)))
 
 
 def inside(netns: str, *command: str) -> Command:
@@ -35,13 +35,14 @@ def up_commands(topology: Topology, prefix: str) -> list[Command]:
     """The commands that build the lab, in order.  Each must succeed."""
     switch = namespace(prefix, SWITCH)
     commands = _new_namespace(switch, ipv6=_has_ipv6(topology.segments))
-    commands += [
-        inside(switch, *_sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"))
-    ]
-    for segment in topology.segments:
-        commands += _segment_commands(switch, segment)
+    commands += _gateway_commands(topology, switch, SWITCH)
+    for router in topology.routers:
+        netns = namespace(prefix, router.name)
+        commands += _machine_commands(topology, prefix, router)
+        commands += _gateway_commands(topology, netns, router.name)
+        commands += _routes_to(topology, prefix, router)
     for host in topology.hosts:
-        commands += _host_commands(topology, switch, namespace(prefix, host.name), host)
+        commands += _machine_commands(topology, prefix, host)
     return commands
 
 
@@ -82,41 +83,60 @@ def _new_namespace(netns: str, *, ipv6: bool) -> list[Command]:
     ]
 
 
-def _segment_commands(switch: str, segment: Segment) -> list[Command]:
-    ip = ("ip", "-n", switch)
+def _gateway_commands(topology: Topology, netns: str, name: str) -> list[Command]:
+    commands = [inside(netns, *_sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"))]
+    for segment in topology.segments_of(name):
+        commands += _segment_commands(netns, segment)
+    return commands
+
+
+def _routes_to(topology: Topology, prefix: str, router: Router) -> list[Command]:
+    """The way to the segments behind a router, for the gateway that it has itself."""
+    netns = namespace(prefix, topology.segment(router.segment).gateway)
+    commands: list[Command] = []
+    for network in topology.networks_behind(router):
+        way = ("via", str(router.ip_of_family(network.version)))
+        family = f"-{network.version}"
+        commands.append(("ip", family, "-n", netns, "route", "add", str(network), *way))
+    return commands
+
+
+def _segment_commands(netns: str, segment: Segment) -> list[Command]:
+    ip = ("ip", "-n", netns)
     bridge = ("type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
     return [
         (*ip, "link", "add", segment.name, "mtu", str(segment.mtu), *bridge),
-        *((*ip, "address", "add", text, "dev", segment.name) for text in segment.switch_addresses),
+        *((*ip, "address", "add", text, "dev", segment.name) for text in segment.gateway_addresses),
         (*ip, "link", "set", segment.name, "up"),
     ]
 
 
-def _host_commands(topology: Topology, switch: str, netns: str, host: Host) -> list[Command]:
+def _machine_commands(topology: Topology, prefix: str, host: Host) -> list[Command]:
     segment = topology.segment(host.segment)
+    gateway, netns = namespace(prefix, segment.gateway), namespace(prefix, host.name)
     port = f"to-{host.name}"
     mtu = str(segment.mtu)
     peer = ("peer", "name", HOST_INTERFACE, "mtu", mtu, "netns", netns)
     commands = [
         *_new_namespace(netns, ipv6=_has_ipv6([segment])),
-        ("ip", "-n", switch, "link", "add", port, "mtu", mtu, "type", "veth", *peer),
-        ("ip", "-n", switch, "link", "set", port, "master", segment.name, "up"),
+        ("ip", "-n", gateway, "link", "add", port, "mtu", mtu, "type", "veth", *peer),
+        ("ip", "-n", gateway, "link", "set", port, "master", segment.name, "up"),
     ]
     if not topology.offload:
         commands += [
-            inside(switch, "ethtool", "-K", port, "tx", "off"),
+            inside(gateway, "ethtool", "-K", port, "tx", "off"),
             inside(netns, "ethtool", "-K", HOST_INTERFACE, "tx", "off"),
         ]
-    gateways = []
+    ways = []
     for ip in host.ips:
-        gateway = segment.interface_for(ip)
-        assert gateway is not None  # the topology has checked it
-        if gateway.ip not in gateways:
-            gateways.append(gateway.ip)
-        length = gateway.network.prefixlen
+        way = segment.interface_for(ip)
+        assert way is not None  # the topology has checked it
+        if way.ip not in ways:
+            ways.append(way.ip)
+        length = way.network.prefixlen
         commands += [("ip", "-n", netns, "address", "add", f"{ip}/{length}", "dev", HOST_INTERFACE)]
     commands += [("ip", "-n", netns, "link", "set", HOST_INTERFACE, "up")]
-    for via in gateways:
+    for via in ways:
         family = f"-{via.version}"
         commands += [
             ("ip", family, "-n", netns, "route", "add", "default", "via", str(via)),

@@ -1,4 +1,4 @@
-"""What a lab consists of, as data: segments, hosts, services, virtual servers.
+"""The topologies there are, as data.
 
 The textbook picture, and the default: clients on one segment, real servers on another, the switch
 as the router between them, and a virtual IP on the clients' side that no machine owns.
@@ -6,181 +6,54 @@ as the router between them, and a virtual IP on the clients' side that no machin
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-ServiceKind = Literal["http", "https", "tcp-echo", "udp-echo"]
+from netns_lab.network import (
+    SWITCH,
+    Host,
+    IPAddress,
+    Router,
+    Segment,
+    Service,
+    Topology,
+    VirtualServer,
+    endpoint,
+)
 
-SWITCH = "switch"
-"""The name of the switch among the hosts."""
-
-LONGEST_NAME = 12
-"""Interface names hold 15 characters (IFNAMSIZ), and a host's port on the switch is `to-NAME`."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One Ethernet segment and the switch's addresses on it (with their prefix lengths)."""
-
-    name: str
-    switch_addresses: tuple[str, ...]
-    mtu: int = 1500
-
-    @property
-    def interfaces(self) -> tuple[IPInterface, ...]:
-        """The switch's addresses, each of which also defines a subnet of this segment."""
-        return tuple(ipaddress.ip_interface(text) for text in self.switch_addresses)
-
-    def interface_for(self, address: IPAddress) -> IPInterface | None:
-        """The switch's address in the subnet that holds `address`: that host's gateway."""
-        return next((each for each in self.interfaces if address in each.network), None)
-
-
-@dataclass(frozen=True)
-class Service:
-    """What a host offers on one port of all its addresses."""
-
-    kind: ServiceKind
-    port: int
-
-
-@dataclass(frozen=True)
-class Host:
-    """A machine on one segment.  A host without services is a client."""
-
-    name: str
-    segment: str
-    addresses: tuple[str, ...]
-    services: tuple[Service, ...] = ()
-
-    @property
-    def ips(self) -> tuple[IPAddress, ...]:
-        """The addresses, parsed, in order."""
-        return tuple(ipaddress.ip_address(text) for text in self.addresses)
-
-    def ip_of_family(self, version: int) -> IPAddress:
-        """The first address of IP version 4 or 6.  Raises LookupError if there is none."""
-        for ip in self.ips:
-            if ip.version == version:
-                return ip
-        raise LookupError(f"{self.name} has no IPv{version} address")
-
-
-@dataclass(frozen=True)
-class VirtualServer:
-    """A VIP, a port, and the hosts that answer there (on `real_port`; None: the same port)."""
-
-    name: str
-    address: str
-    port: int
-    real_servers: tuple[str, ...]
-    protocol: Literal["tcp", "udp"] = "tcp"
-    check: Literal["http", "tcp", "icmp", "none"] = "none"
-    forward: Literal["nat", "full_nat"] = "nat"
-    real_port: int | None = None
-
-    @property
-    def ip(self) -> IPAddress:
-        """The VIP."""
-        return ipaddress.ip_address(self.address)
-
-    @property
-    def endpoint(self) -> str:
-        """`10.0.1.100:80`, or `[2001:db8:1::100]:80`."""
-        return endpoint(self.ip, self.port)
-
-
-@dataclass(frozen=True)
-class Topology:
-    """A whole lab.  Raises ValueError, in one line, for data that cannot be built.
-
-    offload: leave checksum and segmentation offload on.  Bulk transfers want it; without it every
-    packet on every wire carries its real checksum, so that tcpdump can judge it.
-    """
-
-    name: str
-    summary: str
-    segments: tuple[Segment, ...]
-    hosts: tuple[Host, ...]
-    virtual_servers: tuple[VirtualServer, ...]
-    offload: bool = False
-
-    def __post_init__(self) -> None:
-        names = [segment.name for segment in self.segments] + [host.name for host in self.hosts]
-        for name in [*names, SWITCH]:
-            if not 0 < len(name) <= LONGEST_NAME:
-                raise ValueError(f"{self.name}: {name!r} is not 1 to {LONGEST_NAME} long")
-        _refuse_twice(self.name, "name", [*names, SWITCH])
-        _refuse_twice(self.name, "address", list(self._assigned()))
-        _refuse_twice(self.name, "virtual server", [each.name for each in self.virtual_servers])
-        for host in self.hosts:
-            segment = self.segment(host.segment)
-            for ip in host.ips:
-                if segment.interface_for(ip) is None:
-                    raise ValueError(f"{self.name}: {host.name}: {ip} is not on {segment.name}")
-        for virtual_server in self.virtual_servers:
-            if virtual_server.ip in set(self._assigned()):
-                raise ValueError(f"{self.name}: the VIP {virtual_server.ip} is a host's address")
-            for name in virtual_server.real_servers:
-                self.host(name).ip_of_family(virtual_server.ip.version)
-
-    def _assigned(self) -> Iterator[IPAddress]:
-        for segment in self.segments:
-            yield from (interface.ip for interface in segment.interfaces)
-        for host in self.hosts:
-            yield from host.ips
-
-    def host(self, name: str) -> Host:
-        """The host of that name.  Raises LookupError."""
-        for host in self.hosts:
-            if host.name == name:
-                return host
-        raise LookupError(f"{name!r} is none of {', '.join(host.name for host in self.hosts)}")
-
-    def segment(self, name: str) -> Segment:
-        """The segment of that name.  Raises LookupError."""
-        for segment in self.segments:
-            if segment.name == name:
-                return segment
-        raise LookupError(f"{name!r} is none of {', '.join(each.name for each in self.segments)}")
-
-    @property
-    def clients(self) -> tuple[Host, ...]:
-        """The hosts that offer nothing."""
-        return tuple(host for host in self.hosts if not host.services)
-
-    @property
-    def servers(self) -> tuple[Host, ...]:
-        """The hosts that offer a service."""
-        return tuple(host for host in self.hosts if host.services)
-
-    @property
-    def vips(self) -> tuple[IPAddress, ...]:
-        """Every virtual IP once, in order."""
-        return tuple(dict.fromkeys(each.ip for each in self.virtual_servers))
-
-
-def endpoint(ip: IPAddress, port: int) -> str:
-    """`ADDRESS:PORT`, with brackets around an IPv6 address (RFC 3986, section 3.2.2)."""
-    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
-
-
-def _refuse_twice(topology: str, what: str, values: Iterable[object]) -> None:
-    seen: set[object] = set()
-    for value in values:
-        if value in seen:
-            raise ValueError(f"{topology}: the {what} {value} is given twice")
-        seen.add(value)
-
+__all__ = [
+    "DUAL_STACK",
+    "ECHO_LAB",
+    "NARROW",
+    "ONE_ARM",
+    "SWITCH",
+    "TEXTBOOK",
+    "TOPOLOGIES",
+    "Host",
+    "IPAddress",
+    "Router",
+    "Segment",
+    "Service",
+    "Topology",
+    "VirtualServer",
+    "endpoint",
+]
 
 HTTP = Service("http", 80)
 HTTPS = Service("https", 443)
 ECHO = (Service("tcp-echo", 7), Service("udp-echo", 7))  # RFC 862
+
+_TCP: Literal["tcp"] = "tcp"
+_UDP: Literal["udp"] = "udp"
+_ONE_ARM_SERVICES = (("web", 80, _TCP), ("tcp-echo", 7, _TCP), ("udp-echo", 7, _UDP))
+_NARROW_SERVICES = (
+    ("near-web", 80, "s1", _TCP, 80),
+    ("near-echo", 7, "s1", _UDP, 7),
+    ("far-web", 8080, "s2", _TCP, 80),
+    ("far-echo", 8007, "s2", _UDP, 7),
+)
 
 TEXTBOOK = Topology(
     name="textbook",
@@ -239,6 +112,59 @@ DUAL_STACK = Topology(
     ),
 )
 
+ONE_ARM = Topology(
+    name="one-arm",
+    summary="clients and real servers in one subnet: full NAT brings the answers back",
+    segments=(Segment("lan", ("10.0.1.1/24", "2001:db8:1::1/64")),),
+    hosts=(
+        Host("c1", "lan", ("10.0.1.11", "2001:db8:1::11")),
+        Host("c2", "lan", ("10.0.1.12", "2001:db8:1::12")),
+        Host("s1", "lan", ("10.0.1.21", "2001:db8:1::21"), (HTTP, *ECHO)),
+        Host("s2", "lan", ("10.0.1.22", "2001:db8:1::22"), (HTTP, *ECHO)),
+        Host("s3", "lan", ("10.0.1.23", "2001:db8:1::23"), (HTTP, *ECHO)),
+    ),
+    virtual_servers=tuple(
+        VirtualServer(
+            name + suffix, vip, port, ("s1", "s2", "s3"), protocol, forward="full_nat", snat=snat
+        )
+        for suffix, vip, snat in (
+            ("", "10.0.1.100", "10.0.1.200"),
+            ("6", "2001:db8:1::100", "2001:db8:1::200"),
+        )
+        for name, port, protocol in _ONE_ARM_SERVICES
+    ),
+)
+
+NARROW = Topology(
+    name="narrow",
+    summary="two links of MTU 1280, each between two routers: what path MTU discovery is for",
+    segments=(
+        Segment("clients", ("10.0.1.1/24", "2001:db8:1::1/64")),
+        Segment("servers", ("10.0.2.1/24", "2001:db8:2::1/64")),
+        Segment("narrow-c", ("10.0.3.1/24", "2001:db8:3::1/64"), 1280, gateway="r1"),
+        Segment("clients-far", ("10.0.4.1/24", "2001:db8:4::1/64"), gateway="r2"),
+        Segment("narrow-s", ("10.0.5.1/24", "2001:db8:5::1/64"), 1280, gateway="r3"),
+        Segment("servers-far", ("10.0.6.1/24", "2001:db8:6::1/64"), gateway="r4"),
+    ),
+    routers=(
+        Router("r1", "clients", ("10.0.1.2", "2001:db8:1::2")),
+        Router("r2", "narrow-c", ("10.0.3.2", "2001:db8:3::2")),
+        Router("r3", "servers", ("10.0.2.2", "2001:db8:2::2")),
+        Router("r4", "narrow-s", ("10.0.5.2", "2001:db8:5::2")),
+    ),
+    hosts=(
+        Host("c1", "clients", ("10.0.1.11", "2001:db8:1::11")),
+        Host("c2", "clients-far", ("10.0.4.12", "2001:db8:4::12")),
+        Host("s1", "servers", ("10.0.2.11", "2001:db8:2::11"), (HTTP, *ECHO)),
+        Host("s2", "servers-far", ("10.0.6.12", "2001:db8:6::12"), (HTTP, *ECHO)),
+    ),
+    virtual_servers=tuple(
+        VirtualServer(f"{kind}{suffix}", vip, port, (server,), protocol, real_port=real_port)
+        for suffix, vip in (("", "10.0.1.100"), ("6", "2001:db8:1::100"))
+        for kind, port, server, protocol, real_port in _NARROW_SERVICES
+    ),
+)
+
 TOPOLOGIES: Mapping[str, Topology] = MappingProxyType(
-    {each.name: each for each in (TEXTBOOK, ECHO_LAB, DUAL_STACK)}
+    {each.name: each for each in (TEXTBOOK, ECHO_LAB, DUAL_STACK, ONE_ARM, NARROW)}
 )

@@ -59,6 +59,29 @@ def test_forward_check_and_real_port_are_the_virtual_servers_own() -> None:
     assert [each["address"] for each in table["real_server"]] == ["10.0.2.11:80", "10.0.2.12:80"]
 
 
+def test_options_are_written_only_where_they_are_not_as_by_default() -> None:
+    plain = TEXTBOOK.virtual_servers[0]
+    full = replace(plain, name="full", port=81, forward="full_nat", snat="10.0.2.100")
+    sticky = replace(plain, name="b", port=82, persistence_timeout=300, persistence_prefix=24)
+    single = replace(plain, name="c", protocol="udp", one_packet=True)
+    topology = replace(TEXTBOOK, virtual_servers=(plain, full, sticky, single))
+    tables = tomllib.loads(config_of(topology))["virtual_server"]
+    options = [
+        {
+            key: table[key]
+            for key in ("snat", "persistence_timeout", "persistence_prefix", "one_packet")
+            if key in table
+        }
+        for table in tables
+    ]
+    assert options == [
+        {},
+        {"snat": "10.0.2.100"},
+        {"persistence_timeout": 300, "persistence_prefix": 24},
+        {"one_packet": True},
+    ]
+
+
 @pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
 @pytest.mark.parametrize("capture", ["tun", "nfqueue"])
 def test_the_switch_accepts_it(topology: Topology, capture: str, tmp_path: Path) -> None:

@@ -8,29 +8,13 @@ import pytest
 from netns_lab.plan import Command, down_commands, inside, namespaces, up_commands
 from netns_lab.topology import (
     DUAL_STACK,
+    NARROW,
     TEXTBOOK,
     TOPOLOGIES,
-    Host,
-    Segment,
-    Service,
     Topology,
-    VirtualServer,
 )
 
-ONE_ARM = Topology(
-    name="one-arm",
-    summary="clients and real servers in one subnet",
-    segments=(Segment("lan", ("10.0.3.1/24",)),),
-    hosts=(
-        Host("c1", "lan", ("10.0.3.11",)),
-        Host("s1", "lan", ("10.0.3.21",), (Service("http", 80),)),
-    ),
-    virtual_servers=(VirtualServer("web", "10.0.3.100", 80, ("s1",), forward="full_nat"),),
-)
-
-every_topology = pytest.mark.parametrize(
-    "topology", [*TOPOLOGIES.values(), ONE_ARM], ids=[*TOPOLOGIES, "one-arm"]
-)
+every_topology = pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
 
 
 def matching(commands: list[Command], *words: str) -> list[Command]:
@@ -53,7 +37,7 @@ def test_every_namespace_is_made_once_and_removed_once(topology: Topology) -> No
     made = [command[3] for command in matching(up_commands(topology, "x-"), "netns", "add")]
     removed = [command[3] for command in down_commands(namespaces(topology, "x-"))]
     assert sorted(made) == sorted(removed) == sorted({*made})
-    assert made == ["x-switch", *(f"x-{host.name}" for host in topology.hosts)]
+    assert made == ["x-switch", *(f"x-{machine.name}" for machine in topology.machines)]
 
 
 @every_topology
@@ -62,9 +46,11 @@ def test_every_address_is_assigned_once_and_on_its_own_host(topology: Topology) 
     assigned = {(netns_of(each), each[each.index("add") + 1]) for each in commands}
     assert len(assigned) == len(commands)
     expected = {
-        ("x-switch", text) for segment in topology.segments for text in segment.switch_addresses
+        (f"x-{segment.gateway}", text)
+        for segment in topology.segments
+        for text in segment.gateway_addresses
     }
-    for host in topology.hosts:
+    for host in topology.machines:
         segment = topology.segment(host.segment)
         for ip in host.ips:
             interface = segment.interface_for(ip)
@@ -94,7 +80,7 @@ def test_a_namespace_exists_before_it_is_used(topology: Topology) -> None:
 @every_topology
 def test_every_host_has_one_cable_to_its_segment_and_a_default_route(topology: Topology) -> None:
     commands = up_commands(topology, "x-")
-    for host in topology.hosts:
+    for host in topology.machines:
         (cable,) = matching(commands, "link", "add", f"to-{host.name}")
         assert cable[-2:] == ("netns", f"x-{host.name}")
         assert matching(commands, "set", f"to-{host.name}", "master", host.segment, "up")
@@ -139,10 +125,29 @@ def test_offload_is_off_on_both_ends_of_a_cable_unless_wanted() -> None:
     assert not matching(up_commands(replace(TEXTBOOK, offload=True), "x-"), "tx", "off")
 
 
-def test_only_the_switch_forwards() -> None:
-    commands = up_commands(TEXTBOOK, "x-")
-    (forwarding,) = [each for each in commands if "net.ipv4.ip_forward=1" in each]
-    assert forwarding[:4] == inside("x-switch")
+@every_topology
+def test_only_the_switch_and_routers_forward(topology: Topology) -> None:
+    commands = up_commands(topology, "x-")
+    forwarding = [netns_of(each) for each in commands if "net.ipv4.ip_forward=1" in each]
+    assert forwarding == ["x-switch", *(f"x-{router.name}" for router in topology.routers)]
+
+
+def test_every_gateway_knows_the_way_to_what_lies_behind_a_router() -> None:
+    commands = up_commands(NARROW, "x-")
+    routes = {
+        (netns_of(each), each[-3], each[-1])
+        for each in matching(commands, "route", "add")
+        if "default" not in each and "-4" in each
+    }
+    assert routes == {
+        ("x-switch", "10.0.3.0/24", "10.0.1.2"),
+        ("x-switch", "10.0.4.0/24", "10.0.1.2"),
+        ("x-switch", "10.0.5.0/24", "10.0.2.2"),
+        ("x-switch", "10.0.6.0/24", "10.0.2.2"),
+        ("x-r1", "10.0.4.0/24", "10.0.3.2"),
+        ("x-r3", "10.0.6.0/24", "10.0.5.2"),
+    }
+    assert len(matching(commands, "route", "add", "2001:db8:6::/64")) == 2
 
 
 def test_two_labs_share_no_name_outside_their_namespaces() -> None:
