@@ -19,8 +19,11 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def running(lab: Lab, config: str, capture: str) -> Iterator[View]:
-    """Run the switch with this configuration; a `control_socket` is put in front of it."""
+def running(lab: Lab, config: str, capture: str, ends_with: int = 0) -> Iterator[View]:
+    """Run the switch with this configuration; a `control_socket` is put in front of it.
+
+    `ends_with`: the exit code that it must have in the end.
+    """
     path = lab.directory / "lb.toml"
     control_socket = lab.directory / "control.sock"
     path.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n{config}')
@@ -45,7 +48,7 @@ def running(lab: Lab, config: str, capture: str) -> Iterator[View]:
         finally:
             switch.terminate()
             switch.wait(20.0)
-    assert switch.returncode == 0, errors.read_text()
+    assert switch.returncode == ends_with, errors.read_text()
 
 
 @contextlib.contextmanager

@@ -52,6 +52,12 @@ class View:
         """Wait until the condition holds; return what was seen then."""
         return next(seen for seen in self._looks() if condition(seen))
 
+    def probes(self) -> dict[str, Any]:
+        """Return how the probe process does."""
+        with ControlClient(self._path) as switch:
+            probes: dict[str, Any] = switch.ask("show", what="probes")
+        return probes
+
     def stats(self) -> dict[str, Any]:
         """Return the counters."""
         with ControlClient(self._path) as switch:
