@@ -74,6 +74,7 @@ def recorded(path: Path, recording: Path, switch: Switch, config: Config) -> Rec
 
 
 def _sides(switch: Switch, config: Config) -> BothSides:
+    from lb_switch.config.build import host_names
     from lb_switch.explain.pcapng import BothSides
 
-    return BothSides(switch.virtual_servers.values(), getattr(config, "hosts", None))
+    return BothSides(switch.virtual_servers.values(), host_names(config))

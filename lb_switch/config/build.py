@@ -9,6 +9,7 @@ from lb_switch.config import schema
 from lb_switch.config.schema import Config, SwitchTable, VirtualServerTable
 from lb_switch.connections.tcp_state import State
 from lb_switch.health.check import HealthCheck
+from lb_switch.packet.endpoint import IPAddress
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.scheduling import catalogue
 from lb_switch.scheduling.persistence import Persistence
@@ -98,3 +99,8 @@ def health_check(table: schema.HealthCheck) -> HealthCheck | None:
         table.path,
         table.expect_status,
     )
+
+
+def host_names(config: Config) -> dict[IPAddress, str]:
+    """Return the names of machines by address."""
+    return {ip: name for name, addresses in config.hosts.items() for ip in addresses}

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lb_switch.config.schema import parse_endpoint, parse_snat
+from lb_switch.config.schema import parse_endpoint, parse_host, parse_snat
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 KeyPath = tuple[str | int, ...]
@@ -45,6 +45,7 @@ def find_contradictions(data: dict[str, Any]) -> Iterator[Problem]:
     """Yield every problem that involves more than one key of `data` (a parsed TOML file)."""
     groups = [_read_group(index, table) for index, table in _tables(data.get("virtual_server"))]
     yield from _repeated_names(groups)
+    yield from _repeated_hosts(data.get("hosts"))
     yield from _repeated_virtual_servers(groups)
     captured = _captured_addresses(groups)
     for group in groups:
@@ -65,6 +66,14 @@ def _repeated_names(groups: list[_Group]) -> Iterator[Problem]:
             text = f"{name!r} is already the name of {show_path(first[name])}"
             yield Problem((*group.path, "name"), text)
         first.setdefault(name, group.path)
+
+
+def _repeated_hosts(hosts: object) -> Iterator[Problem]:
+    first: dict[IPAddress, str] = {}
+    for name, value in hosts.items() if isinstance(hosts, dict) else ():
+        for ip in _host(value):
+            if first.setdefault(ip, name) != name:
+                yield Problem(("hosts", name), f"{ip} is already {show_path(('hosts', first[ip]))}")
 
 
 def _repeated_virtual_servers(groups: list[_Group]) -> Iterator[Problem]:
@@ -170,6 +179,13 @@ def _snat(table: dict[str, Any]) -> IPAddress | None:
         return parse_snat(table.get("snat", ""))
     except ValueError:
         return None
+
+
+def _host(value: object) -> tuple[IPAddress, ...]:
+    try:
+        return parse_host(value)
+    except ValueError:
+        return ()
 
 
 def show_path(path: KeyPath) -> str:

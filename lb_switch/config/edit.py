@@ -73,6 +73,8 @@ def _plain(value: object) -> Any:
             return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
         case Endpoint():
             return str(value)
+        case dict():
+            return {key: _plain(each) for key, each in value.items()}
         case tuple():
             return [_plain(each) for each in value]
         case str() | int() | float():

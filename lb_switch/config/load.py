@@ -100,6 +100,7 @@ _KINDS = {
     "finite_number": "a finite number",
     "tuple_type": "a list",
     "model_type": "a table",
+    "dict_type": "a table",
     "model_attributes_type": "a table",
 }
 

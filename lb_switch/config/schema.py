@@ -51,6 +51,15 @@ def parse_snat(value: object) -> IPAddress | None:
     return ip
 
 
+def parse_host(value: object) -> tuple[IPAddress, ...]:
+    """Read the addresses of one machine: a string, or a list of them.  Raises ValueError."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    addresses = tuple(ip for text in texts if (ip := parse_snat(text)) is not None)
+    if len(addresses) < max(1, len(texts)):
+        raise ValueError("a host needs at least one IP address, and no empty one")
+    return addresses
+
+
 def _refuse_unusable(ip: IPAddress, text: str) -> None:
     if ip.is_unspecified or ip.is_multicast or ip == ipaddress.IPv4Address("255.255.255.255"):
         raise ValueError(f"{text!r}: {ip} is not the address of one machine")
@@ -62,6 +71,12 @@ def _check_name(name: str) -> str:
     if not name or len(name) > 64 or not name.isprintable() or " " in name:
         raise ValueError(f"{name!r} is not a name: 1 to 64 printable characters without spaces")
     return name
+
+
+def _check_host_names(hosts: dict[str, tuple[IPAddress, ...]]) -> dict[str, tuple[IPAddress, ...]]:
+    for name in hosts:
+        _check_name(name)
+    return hosts
 
 
 def _check_socket_path(path: str) -> str:
@@ -89,6 +104,17 @@ SnatText = Annotated[
     ipaddress.IPv4Address | ipaddress.IPv6Address | None,
     PlainValidator(parse_snat),
     WithJsonSchema({"type": "string", "examples": ["", "10.0.2.100"]}),
+]
+HostText = Annotated[
+    tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...],
+    PlainValidator(parse_host),
+    WithJsonSchema(
+        {
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "examples": ["10.0.1.11", ["10.0.1.11", "2001:db8:1::11"]],
+        }
+    ),
 ]
 Name = Annotated[str, AfterValidator(_check_name)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -214,6 +240,10 @@ class Config(Table):
     """The switch itself."""
     virtual_server: Annotated[tuple[VirtualServerTable, ...], Field(strict=False)] = ()
     """What clients see, one table each."""
+    hosts: Annotated[dict[str, HostText], AfterValidator(_check_host_names)] = Field(
+        default_factory=dict
+    )
+    """Names of machines, for explanations: `c1 = "10.0.1.11"`, or a list of addresses."""
 
 
 def json_schema() -> dict[str, Any]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.config.load import ConfigError, load
+from lb_switch.config.build import host_names
+from lb_switch.config.edit import as_data
+from lb_switch.config.load import ConfigError, load, validate
 from lb_switch.config.schema import Config
 
 GOOD = """
@@ -473,3 +475,31 @@ def test_endless_nesting_is_an_error_line_not_a_traceback(file: Path) -> None:
     (line,) = errors_of(file, "a = " + "[" * 100_000)
     assert line.startswith(f"{file}: ")
     assert "\n" not in line
+
+
+def test_hosts_have_one_address_or_several(file: Path) -> None:
+    config = load_text(file, GOOD + '[hosts]\nc1 = "10.0.1.11"\ns1 = ["10.0.2.11", "2001:db8::1"]')
+    assert {name: [str(ip) for ip in ips] for name, ips in config.hosts.items()} == {
+        "c1": ["10.0.1.11"],
+        "s1": ["10.0.2.11", "2001:db8::1"],
+    }
+    assert {str(ip): name for ip, name in host_names(config).items()} == {
+        "10.0.1.11": "c1",
+        "10.0.2.11": "s1",
+        "2001:db8::1": "s1",
+    }
+    assert validate(as_data(config)) == config
+    assert load_text(file, GOOD).hosts == {}
+
+
+def test_errors_of_hosts(file: Path) -> None:
+    text = '[hosts]\nc1 = "10.0.1.11"\nc2 = "10.0.1.11"\nc3 = "10.0.1.12:80"\nc4 = []'
+    assert errors_of(file, text) == [
+        "hosts.c2: 10.0.1.11 is already hosts.c1",
+        "hosts.c3: '10.0.1.12:80' is not an IP address (without a port)",
+        "hosts.c4: a host needs at least one IP address, and no empty one",
+    ]
+    assert errors_of(file, 'hosts = "c1"') == ["hosts: 'c1' is not a table"]
+    assert errors_of(file, '[hosts]\n"c 1" = "10.0.1.11"') == [
+        "hosts: 'c 1' is not a name: 1 to 64 printable characters without spaces"
+    ]
