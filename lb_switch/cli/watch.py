@@ -90,12 +90,12 @@ class Identity:
 
     def __init__(self) -> None:
         self._process: int | None = None
-        self._reason = ""
+        self._is_gone = False
 
     def news(self, stats: dict[str, Any]) -> str:
         """Return what is to be said about the switch that answered, mostly nothing."""
         process, before = stats["pid"], self._process
-        was_gone, self._reason = self._reason, ""
+        was_gone, self._is_gone = self._is_gone, False
         self._process = process
         if before is not None and process != before:
             return (
@@ -104,10 +104,12 @@ class Identity:
         return "the switch answers again" if was_gone else ""
 
     def gone(self, reason: str) -> str:
-        """Return what is to be said about a switch that did not answer: the same thing once."""
-        news = "" if reason == self._reason else f"{reason} (waiting for it)"
-        self._reason = reason
-        return news
+        """Return what is to be said about a switch that did not answer: nothing the next time.
+
+        The reason may be another one then, as it ends step by step.
+        """
+        was_gone, self._is_gone = self._is_gone, True
+        return "" if was_gone else f"{reason} (waiting for it)"
 
 
 class Terminal:

@@ -116,6 +116,7 @@ def test_a_restart_is_said_once() -> None:
     assert identity.news({"pid": 7}) == ""
     assert identity.gone("nobody listens") == "nobody listens (waiting for it)"
     assert identity.gone("nobody listens") == ""
+    assert identity.gone("there is no control socket") == ""
     assert identity.news({"pid": 8}) == (
         "the switch was restarted (process 7, now 8): counters begin anew"
     )
