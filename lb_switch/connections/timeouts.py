@@ -3,13 +3,15 @@
 A packet only notes *when* it came (`Connection.last_seen`): no timer moves, so a packet costs the
 wheel nothing.  Each connection lies in one bucket, to be looked at when the bucket comes due;
 then its real deadline, last_seen plus the timeout of its state, is computed, and it either ends or
-moves to a later bucket.  A deadline that comes *nearer* (a state with a shorter timeout) puts the
-connection into an earlier bucket at once; the entry left behind is recognised by not being the
-bucket that the connection names.  (The scheme is that of Varghese and Lauck, SOSP 1987, with
-the moving of timers put off as long as possible.)
+moves to a later bucket.  A deadline that comes *nearer* (a state with a shorter timeout) moves the
+connection to an earlier bucket at once.  (The scheme is that of Varghese and Lauck, SOSP 1987,
+with the moving of timers put off as long as possible.)
+
+A connection that ends before its time is taken out of its bucket at once: in a flood of SYNs that
+evict one another, what is merely left behind until the bucket comes due would fill the memory.
 
 No bucket lies more than HORIZON ahead: a connection of a long timeout is looked at a few times
-in between, and what is left behind in a bucket is never held for longer.
+in between, and so learns of another timeout soon.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Bucket:
 
     def __init__(self, due: float) -> None:
         self.due = due
-        self.connections: list[Connection] = []
+        self.connections: dict[Connection, None] = {}
+        """A set that keeps its order, so that equal runs are equal in everything."""
 
 
 class TimerWheel:
@@ -63,11 +66,14 @@ class TimerWheel:
         deadline = self.deadline(connection)
         bucket = connection.bucket
         if bucket is None or deadline + GRANULARITY <= bucket.due:
+            self.disarm(connection)
             self._put(connection, deadline, now)
 
     def disarm(self, connection: Connection) -> None:
-        """Forget the connection (its place in the bucket is skipped later)."""
-        connection.bucket = None
+        """Forget the connection."""
+        if connection.bucket is not None:
+            del connection.bucket.connections[connection]
+            connection.bucket = None
 
     def _put(self, connection: Connection, deadline: float, now: float) -> None:
         tick = min(math.ceil(deadline / GRANULARITY), int(now / GRANULARITY) + HORIZON)
@@ -76,7 +82,7 @@ class TimerWheel:
             bucket = self._buckets[tick] = Bucket(tick * GRANULARITY)
             if self._next_tick is None or tick < self._next_tick:
                 self._next_tick = tick
-        bucket.connections.append(connection)
+        bucket.connections[connection] = None
         connection.bucket = bucket
 
     def next_deadline(self) -> float | None:
@@ -96,12 +102,10 @@ class TimerWheel:
                 if looked_at >= limit:
                     return
                 looked_at += 1
-                connection = bucket.connections.pop()
-                if connection.bucket is not bucket:
-                    continue
+                connection, _ = bucket.connections.popitem()
+                connection.bucket = None
                 deadline = self.deadline(connection)
                 if deadline <= now:
-                    connection.bucket = None
                     yield connection
                 else:
                     self._put(connection, deadline, now)
