@@ -56,7 +56,7 @@ class Bookkeeping:
         connection is returned.
 
         Raises KeyClashError, TableFullError or PortPoolExhaustedError, and then has changed
-        nothing (but that closed or half-open connections may have given way).
+        nothing (but that others may have given way already).
         """
         address, port = pack_endpoint(real_server.endpoint)
         translated = FlowKey.of(key)._replace(destination=address, destination_port=port)
@@ -101,7 +101,7 @@ class Bookkeeping:
         return connection
 
     def _insert(self, connection: Connection, now: float, *, reply_only: bool) -> None:
-        """Insert; what is closed already, or half-open when the table is full, gives way."""
+        """Insert; a closed one with the same key gives way, and in a full table what may."""
         try:
             self._connections.insert(connection, reply_only=reply_only)
         except KeyClashError as clash:
@@ -110,10 +110,10 @@ class Bookkeeping:
             self.forget(clash.holder, now, "its reply key was needed")
             self._insert(connection, now, reply_only=reply_only)
         except TableFullError:
-            oldest = self._connections.oldest_half_open()
-            if oldest is None:
+            superfluous = self._connections.first_to_give_way(connection.protocol)
+            if superfluous is None:
                 raise
-            self.forget(oldest, now, "evicted: the table is full")
+            self.forget(superfluous, now, "evicted: the table is full")
             self._insert(connection, now, reply_only=reply_only)
 
     def _port_pool(self, protocol: int, ends: bytes) -> PortPool:
@@ -132,8 +132,7 @@ class Bookkeeping:
         if old in ACTIVE and new not in ACTIVE:
             connection.real_server.active -= 1
             connection.real_server.inactive += 1
-        if old is State.SYN_RECV:
-            self._connections.no_longer_half_open(connection)
+        self._connections.note_state(connection)
         self._timers.arm(connection, now)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from lb_switch.connections.tcp_state import ACTIVE, STEADY, State
+from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, STEADY, State
 from lb_switch.packet.flow_key import FlowKey, reverse
+from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer
 from lb_switch.switch import Switch
 
@@ -28,7 +29,7 @@ def check_invariants(switch: Switch) -> None:
         half_open += connection.state is State.SYN_RECV
         (active if connection.state in ACTIVE else inactive)[connection.real_server] += 1
         group = connection.real_server.virtual_server
-        one_packet = group is not None and group.one_packet
+        one_packet = group is not None and group.one_packet and connection.protocol == UDP
         keys = (
             (connection.reply_key,)
             if one_packet
@@ -51,7 +52,22 @@ def check_invariants(switch: Switch) -> None:
             connection.steady == (connection.state in STEADY),
             f"steady is {connection.steady} in {connection.state.name}",
         )
-        _require(connection.bucket is not None, "a connection without a timer")
+        _require(
+            connection.bucket is not None and connection in connection.bucket.connections,
+            "a connection without a timer",
+        )
+        if connection.protocol == UDP:
+            superfluous = not connection.tally_to_client
+            _require(
+                table.may_give_way(connection) or not superfluous,
+                "an unanswered connection is not among those that may give way",
+            )
+        else:
+            superfluous = connection.state is State.SYN_RECV or connection.state in REUSABLE
+            _require(
+                table.may_give_way(connection) == superfluous,
+                f"whether it may give way is wrong in {connection.state.name}",
+            )
     held = sum(len(shard) for shards in table.shards.values() for shard in shards)
     _require(held == number_of_keys, f"{held} keys, but {count} connections have {number_of_keys}")
     _require(len(table) == count, f"the table says {len(table)}, and holds {count}")

@@ -61,9 +61,10 @@ from lb_switch.verdict import Action, Reason, Verdict
 __all__ = ["RST_DISTANCE", "Settings", "Switch"]
 
 RST_DISTANCE = 1 << 20
-"""How far, in bytes, a RST's sequence number may be from what the other side last acknowledged.
-A blind attacker hits this window of the 2**32 numbers once in 2,048 tries; a window larger than
-1 MiB of unacknowledged data merely leaves the entry to its timeout."""
+"""How far, in bytes, a RST's sequence number may be from what the other side last acknowledged, and
+a handshake's acknowledgement from the SYN's number.  A blind attacker hits this window of the 2**32
+numbers once in 2,048 tries; a window larger than 1 MiB of unacknowledged data merely leaves the
+entry to its timeout."""
 
 EXPIRE_AT_ONCE = 1000
 """Connections looked at in one call of `handle_timers`: about a millisecond of work."""
@@ -356,29 +357,37 @@ class Switch:
             if flags & tcp.RST and not _rst_is_credible(segment, connection, direction):
                 verdict = RST_OUT_OF_WINDOW
             else:
-                self._follow(connection, direction, flags, now)
-                if flags & tcp.ACK and not flags & tcp.RST:
-                    if to_server:
-                        connection.acked_by_client = segment.acknowledgement
-                    else:
-                        connection.acked_by_server = segment.acknowledgement
+                self._follow(connection, direction, segment, now)
         self._forward(packet, connection, direction, now)
         return Outcome(verdict, None, connection, direction, old_state)
 
-    def _follow(self, connection: Connection, direction: Direction, flags: int, now: float) -> None:
+    def _follow(
+        self, connection: Connection, direction: Direction, segment: TCPHeader, now: float
+    ) -> None:
         """Bring the connection to the state that follows from this segment."""
+        flags = segment.flags
         event = event_of(flags)
+        from_client = direction is Direction.ORIGINAL
+        old = connection.state
         if (
-            event is Segment.ACK
-            and direction is Direction.ORIGINAL
-            and connection.acked_by_server == NOTHING_ACKED
+            old is State.SYN_RECV
+            and from_client
+            and (event is Segment.SYN or not _completes_handshake(segment, connection))
+            and event is not Segment.RST
         ):
             return
-        old = connection.state
         new = next_state(old, direction, event)
         if new is not old:
             connection.last_seen = now
             self._books.change_state(connection, new, now)
+        if flags & tcp.ACK and event is not Segment.RST:
+            if from_client:
+                connection.acked_by_client = segment.acknowledgement
+            else:
+                connection.acked_by_server = segment.acknowledgement
+        if new is State.SYN_RECV and event is Segment.SYN and flags & tcp.ACK:
+            # What the client is to acknowledge; it stands here until it does.
+            connection.acked_by_client = (segment.sequence + 1) & 0xFFFFFFFF
 
     def _forward(
         self, packet: Packet, connection: Connection, direction: Direction, now: float
@@ -536,17 +545,33 @@ def _opens(flags: int) -> bool:
     return flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN
 
 
+def _completes_handshake(segment: TCPHeader, connection: Connection) -> bool:
+    """Whether a client's segment acknowledges the real server's SYN (or data right behind it).
+
+    Who forges his source address does not see that SYN, and its number is random (RFC 6528).
+    """
+    return bool(
+        segment.flags & tcp.ACK
+        and connection.acked_by_client != NOTHING_ACKED
+        and _near(segment.acknowledgement, connection.acked_by_client)
+    )
+
+
 def _rst_is_credible(segment: TCPHeader, connection: Connection, direction: Direction) -> bool:
     """Whether a RST is near what the other side acknowledged last (compare RFC 5961, section 3).
 
-    Before anything was acknowledged every RST counts: it refuses the connection.
+    Before anything was acknowledged every RST counts, and a real server may refuse a SYN at any
+    time: with a RST whose sequence number is zero.
     """
-    acked = (
-        connection.acked_by_server
-        if direction is Direction.ORIGINAL
-        else connection.acked_by_client
-    )
-    if acked == NOTHING_ACKED:
+    if direction is Direction.ORIGINAL:
+        acked = connection.acked_by_server
+    elif connection.state is State.SYN_RECV:
         return True
-    distance = (segment.sequence - acked) & 0xFFFFFFFF
+    else:
+        acked = connection.acked_by_client
+    return acked == NOTHING_ACKED or _near(segment.sequence, acked)
+
+
+def _near(number: int, expected: int) -> bool:
+    distance = (number - expected) & 0xFFFFFFFF
     return min(distance, 0x100000000 - distance) <= RST_DISTANCE

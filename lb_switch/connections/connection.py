@@ -22,7 +22,8 @@ class Connection:
     `reply_key`     flow key of the packets from the real server, as they arrive
     `to_server`, `to_client`   the translations of the two directions
     `tally_to_server`, `tally_to_client`   packets and bytes seen, as tallies
-    `acked_by_client`, `acked_by_server`   the last acknowledgement number each sent (raw, 32 bits)
+    `acked_by_client`, `acked_by_server`   the last acknowledgement number each sent (raw, 32 bits);
+                    in SYN_RECV `acked_by_client` is the one that it is to send
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
     `bucket`        where the timer wheel will look at it next
     `steady`        whether its packets may take the short road

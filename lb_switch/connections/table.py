@@ -5,6 +5,15 @@ in one go, and with millions of keys the packet that happens to trigger it would
 of a second.  The shard is picked by the *high* bits of the key's hash, since the dict inside uses
 the low ones.  `bytes` hashes are keyed per process (SipHash), so nobody outside can aim at one
 shard, and CPython keeps a key's hash, so that the dict does not compute it again.
+
+A full table knows what may give way to a newcomer, the oldest first:
+
+    half-open     TCP in SYN_RECV: nobody has proved to be at that address
+    closed        TCP in TIME_WAIT or CLOSE: kept only for late packets
+    unanswered    UDP of which the real server has not answered a single datagram
+
+A newcomer takes the place of its own kind first, so that a flood of datagrams does not push out
+handshakes, nor a flood of SYNs questions.  All others stay, whatever comes.
 """
 
 from __future__ import annotations
@@ -13,7 +22,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 
 from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import State
+from lb_switch.connections.tcp_state import REUSABLE, State
 from lb_switch.packet.protocol import TCP, UDP
 
 SHARD_SHIFT = 55
@@ -23,7 +32,10 @@ Shards = tuple[dict[bytes, Connection], ...]
 
 
 class KeyClashError(Exception):
-    """Another connection holds one of the two keys; it is `holder`."""
+    """Another connection holds one of the two keys; it is `holder`.
+
+    Where the two keys are one, no packet would say which way it goes: `holder` is the newcomer.
+    """
 
     def __init__(self, holder: Connection) -> None:
         super().__init__("the flow key belongs to another connection")
@@ -58,6 +70,9 @@ class ConnectionTable:
         self.max_connections = max_connections
         self.shards: dict[int, Shards] = {TCP: _shards(), UDP: _shards()}
         self._half_open: OrderedDict[Connection, None] = OrderedDict()
+        self._closed: OrderedDict[Connection, None] = OrderedDict()
+        self._unanswered: OrderedDict[Connection, None] = OrderedDict()
+        """Answered ones are taken out when they are met: no packet has to do it."""
         self._half_open_of: Counter[bytes] | None = Counter() if count_half_open_by_source else None
         self._count = 0
 
@@ -86,18 +101,21 @@ class ConnectionTable:
         `reply_only` is for datagrams scheduled one by one: only the answers are looked up, since
         several real servers may be answering one and the same client socket.
 
-        Raises KeyClashError when one of the keys is taken, TableFullError at the bound.
+        Raises KeyClashError when one of the keys is taken (or both are one), TableFullError at the
+        bound.
         """
-        if self._count >= self.max_connections:
-            raise TableFullError
         protocol = connection.protocol
         original = self._shard(protocol, connection.original_key)
         reply = self._shard(protocol, connection.reply_key)
         holder = reply.get(connection.reply_key)
         if holder is None and not reply_only:
             holder = original.get(connection.original_key)
+        if holder is None and connection.original_key == connection.reply_key:
+            holder = connection
         if holder is not None:
             raise KeyClashError(holder)
+        if self._count >= self.max_connections:
+            raise TableFullError
         if not reply_only:
             original[connection.original_key] = connection
         reply[connection.reply_key] = connection
@@ -106,6 +124,11 @@ class ConnectionTable:
             self._half_open[connection] = None
             if self._half_open_of is not None:
                 self._half_open_of[_source(connection)] += 1
+        elif protocol == UDP:
+            self._unanswered[connection] = None
+            # One comes in at a time, so looking at two keeps up.
+            for _ in range(2):
+                self._drop_answered()
 
     def remove(self, connection: Connection) -> None:
         """Take it out, whatever keys it has there.  It must be in the table."""
@@ -115,10 +138,20 @@ class ConnectionTable:
             del original[connection.original_key]
         del self._shard(protocol, connection.reply_key)[connection.reply_key]
         self._count -= 1
-        self.no_longer_half_open(connection)
+        if protocol == UDP:
+            self._unanswered.pop(connection, None)
+            return
+        self._closed.pop(connection, None)
+        self._no_longer_half_open(connection)
 
-    def no_longer_half_open(self, connection: Connection) -> None:
-        """Note that it left SYN_RECV: a flood of SYNs cannot evict it any more."""
+    def note_state(self, connection: Connection) -> None:
+        """Note that its state has changed, and with it whether it may give way."""
+        if connection.state is not State.SYN_RECV:
+            self._no_longer_half_open(connection)
+        if connection.state in REUSABLE:
+            self._closed[connection] = None
+
+    def _no_longer_half_open(self, connection: Connection) -> None:
         if connection in self._half_open:
             del self._half_open[connection]
             if self._half_open_of is not None:
@@ -136,6 +169,31 @@ class ConnectionTable:
         """How many connections are in SYN_RECV."""
         return len(self._half_open)
 
-    def oldest_half_open(self) -> Connection | None:
-        """Return the connection that has been in SYN_RECV for longest: the first to give way."""
-        return next(iter(self._half_open), None)
+    def first_to_give_way(self, protocol: int) -> Connection | None:
+        """Return the one that a newcomer of this protocol may replace; None: all must stay."""
+        half_open = next(iter(self._half_open), None)
+        closed = next(iter(self._closed), None)
+        if protocol == TCP:
+            return half_open or closed or self._oldest_unanswered()
+        return self._oldest_unanswered() or closed or half_open
+
+    def may_give_way(self, connection: Connection) -> bool:
+        """Whether a newcomer could replace it, were it the oldest."""
+        return (
+            connection in self._half_open
+            or connection in self._closed
+            or connection in self._unanswered
+        )
+
+    def _oldest_unanswered(self) -> Connection | None:
+        while self._drop_answered():
+            pass
+        return next(iter(self._unanswered), None)
+
+    def _drop_answered(self) -> bool:
+        """Take the oldest out of the unanswered if it has an answer by now."""
+        oldest = next(iter(self._unanswered), None)
+        if oldest is None or not oldest.tally_to_client:
+            return False
+        del self._unanswered[oldest]
+        return True

@@ -6,8 +6,8 @@ pass (RFC 9293, section 3.3.2, seen from the side; names and timeouts are those 
 The rules
 ---------
 * A client's SYN makes the entry, in SYN_RECV.  A SYN that comes again changes nothing.
-* SYN_RECV becomes ESTABLISHED by an ACK of the client, but only once the real server has
-  answered (`ACK` below): otherwise a flood of forged SYN, ACK pairs would look established.
+* SYN_RECV is left by an ACK of the client (or a FIN with one), but only if it acknowledges the
+  real server's SYN: otherwise a flood of forged pairs of SYN and ACK would look established.
 * The first FIN says who closes first: the client (CLOSE_WAIT: the real server still sends) or the
   real server (FIN_WAIT: the client still sends).  Half-closed connections may last.
 * The other side's FIN ends it: after CLOSE_WAIT comes LAST_ACK, and the client's ACK closes;
@@ -54,7 +54,7 @@ class Segment(enum.IntEnum):
 
     SYN = 0
     ACK = 1
-    """Neither SYN, FIN nor RST.  Of the client it counts once the real server has answered."""
+    """Neither SYN, FIN nor RST."""
     FIN = 2
     RST = 3
 

@@ -39,19 +39,21 @@ class TableAgainstDict(RuleBasedStateMachine):
         self.table = ConnectionTable(max_connections=BOUND)
         self.model: dict[tuple[int, bytes], Connection] = {}
         self.members: list[Connection] = []
+        self.closed: list[Connection] = []
 
     @rule(protocol=protocols, original=keys, reply=keys, state=states)
     def insert(self, protocol: int, original: bytes, reply: bytes, state: State) -> None:
+        new = connection(protocol, original, reply, State.UDP if protocol == UDP else state)
         if original == reply:
-            return
-        new = connection(protocol, original, reply, state)
-        if len(self.members) >= BOUND:
-            with pytest.raises(TableFullError):
+            with pytest.raises(KeyClashError):
                 self.table.insert(new)
         elif (protocol, original) in self.model or (protocol, reply) in self.model:
             with pytest.raises(KeyClashError) as clash:
                 self.table.insert(new)
             assert clash.value.holder in self.members
+        elif len(self.members) >= BOUND:
+            with pytest.raises(TableFullError):
+                self.table.insert(new)
         else:
             self.table.insert(new)
             self.model[protocol, original] = self.model[protocol, reply] = new
@@ -65,12 +67,22 @@ class TableAgainstDict(RuleBasedStateMachine):
             del self.model[gone.protocol, gone.original_key]
             del self.model[gone.protocol, gone.reply_key]
 
+    @rule(data=st.data(), state=st.sampled_from([State.ESTABLISHED, State.TIME_WAIT]))
+    def change(self, data: st.DataObject, state: State) -> None:
+        members = [each for each in self.members if each.protocol == TCP]
+        if members:
+            member = data.draw(st.sampled_from(members))
+            if member.state < state:
+                member.state = state
+                self.table.note_state(member)
+                if state is State.TIME_WAIT:
+                    self.closed.append(member)
+
     @rule(data=st.data())
-    def establish(self, data: st.DataObject) -> None:
-        if self.members:
-            member = data.draw(st.sampled_from(self.members))
-            member.state = State.ESTABLISHED
-            self.table.no_longer_half_open(member)
+    def answer(self, data: st.DataObject) -> None:
+        members = [each for each in self.members if each.protocol == UDP]
+        if members:
+            data.draw(st.sampled_from(members)).tally_to_client += 1
 
     @invariant()
     def the_same_connections(self) -> None:
@@ -80,10 +92,18 @@ class TableAgainstDict(RuleBasedStateMachine):
             assert self.table.find(protocol, key) is member
 
     @invariant()
-    def half_open_in_order_of_arrival(self) -> None:
-        half_open = [each for each in self.members if each.state is State.SYN_RECV]
+    def the_right_ones_give_way_in_order_of_arrival(self) -> None:
+        tcp = [each for each in self.members if each.protocol == TCP]
+        half_open = [each for each in tcp if each.state is State.SYN_RECV]
+        closed = [each for each in self.closed if each in tcp]
+        unanswered = [
+            each for each in self.members if each.protocol == UDP and not each.tally_to_client
+        ]
         assert self.table.half_open == len(half_open)
-        assert self.table.oldest_half_open() is (half_open[0] if half_open else None)
+        first = [*half_open, *closed, *unanswered, None][0]
+        assert self.table.first_to_give_way(TCP) is first
+        first = [*unanswered, *closed, *half_open, None][0]
+        assert self.table.first_to_give_way(UDP) is first
 
 
 TestTable = TableAgainstDict.TestCase

@@ -150,6 +150,15 @@ class Dialogue:
         (connection,) = self.switch.connections
         return connection
 
+    def connection_of_client(self) -> Connection:
+        """The connection of this client, where the table has others too."""
+        source, destination = endpoint(self.client_place), endpoint(self.vip)
+        key = source.ip.packed + destination.ip.packed
+        key += source.port.to_bytes(2, "big") + destination.port.to_bytes(2, "big")
+        connection = self.switch.connections.find(TCP_NUMBER, key)
+        assert connection is not None
+        return connection
+
     def state(self) -> State:
         """The state of that connection, now."""
         return self.connection.state

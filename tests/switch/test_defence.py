@@ -1,0 +1,246 @@
+"""Floods: what an attacker can fill, and what it cannot take away."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+
+import pytest
+from scapy.layers.inet import TCP
+
+from lb_switch.connections.tcp_state import State
+from lb_switch.invariants import check_invariants
+from lb_switch.switch import RST_DISTANCE, Settings
+from lb_switch.verdict import Action, Reason
+from tests.support.dialogue import (
+    CLIENT,
+    CLIENT6,
+    RIPS,
+    RIPS6,
+    VIP,
+    VIP6,
+    Dialogue,
+    make_switch,
+    send,
+    udp_dialogue,
+)
+from tests.support.packets import tcp, udp
+from tests.support.soundness import repaired
+
+FLOOD_SOURCES = int(os.environ.get("LB_SWITCH_FLOOD_SOURCES", "60000"))
+FLOOD_BOUND = int(os.environ.get("LB_SWITCH_FLOOD_BOUND", "3000"))
+"""The large run, half a minute: LB_SWITCH_FLOOD_SOURCES=2000000 LB_SWITCH_FLOOD_BOUND=100000."""
+
+
+@pytest.fixture(params=["IPv4", "IPv6"])
+def talk(request: pytest.FixtureRequest) -> Dialogue:
+    if request.param == "IPv4":
+        return Dialogue(make_switch())
+    return Dialogue(make_switch(VIP6, RIPS6), CLIENT6, VIP6)
+
+
+# -- a handshake that only looks like one ------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", ["A", "PA", "FA", "F", "SA", ""])
+@pytest.mark.parametrize("answered", [False, True])
+def test_who_does_not_know_the_servers_number_establishes_nothing(
+    talk: Dialogue, flags: str, answered: bool
+) -> None:
+    """A forged source never sees the SYN/ACK: its ACK is a guess, 1 : 2,048 at best."""
+    talk.client("S")
+    if answered:
+        talk.server("SA")
+    far = RST_DISTANCE + 2
+    for guess in (talk.server_sequence - far & 0xFFFFFFFF, 1 << 31, talk.server_sequence + far):
+        talk.client(flags, ack=guess, seq=1001)
+        assert talk.state() is State.SYN_RECV
+    assert talk.switch.connections.half_open == 1
+    talk.client_sequence = 1001
+    if not answered:
+        talk.server("SA")
+    talk.client("A")
+    assert talk.state() is State.ESTABLISHED
+    check_invariants(talk.switch)
+
+
+def test_a_handshake_whose_last_ack_was_lost(talk: Dialogue) -> None:
+    """The next segment, here a FIN with data, completes it."""
+    talk.client("S")
+    talk.server("SA")
+    talk.client("FA", b"hello and goodbye")
+    assert talk.state() is State.CLOSE_WAIT
+    assert talk.switch.connections.half_open == 0
+
+
+def test_the_server_answers_a_syn_twice_with_different_numbers(talk: Dialogue) -> None:
+    """It forgot the first (a restart); the client acknowledges the latest."""
+    talk.client("S")
+    talk.server("SA")
+    talk.client("S", seq=1000)
+    talk.server_sequence = 3_000_000_000
+    talk.server("SA")
+    talk.client("A")
+    assert talk.state() is State.ESTABLISHED
+
+
+def test_the_server_refuses_after_it_had_answered(talk: Dialogue) -> None:
+    """A RST that answers a SYN has the sequence number zero."""
+    talk.client("S")
+    talk.server("SA")
+    talk.server("RA", seq=0)
+    assert talk.state() is State.CLOSE
+
+
+# -- a full table ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", ["R", "F", "FA", "A", "SF"])
+def test_no_second_packet_of_a_flood_makes_its_entries_stay(flags: str) -> None:
+    """SYN and RST from each source: what they leave is closed, and gives way as well."""
+    switch = make_switch(settings=Settings(max_connections=5), protocols=(6,))
+    for port in range(1, 40):
+        opened = send(switch, tcp(("10.9.9.9", port), VIP, "S"))
+        assert opened.reason is Reason.NEW_CONNECTION
+        send(switch, tcp(("10.9.9.9", port), VIP, flags, seq=1, ack=77))
+        check_invariants(switch)
+    talk = Dialogue(switch)
+    talk.handshake()
+    assert len(switch.connections) == 5
+
+
+def test_half_open_ones_give_way_before_closed_ones() -> None:
+    switch = make_switch(settings=Settings(max_connections=2), protocols=(6,))
+    closed = Dialogue(switch)
+    closed.handshake()
+    closed.server("R")
+    send(switch, tcp(("10.9.9.9", 1), VIP, "S"))
+    send(switch, tcp(("10.9.9.9", 2), VIP, "S"))
+    states = sorted(connection.state for connection in switch.connections)
+    assert states == [State.SYN_RECV, State.CLOSE]
+
+
+def test_a_flood_of_datagrams_takes_away_only_what_was_never_answered() -> None:
+    switch = make_switch(settings=Settings(max_connections=6))
+    there, back = udp_dialogue(switch)
+    assert back.action is Action.FORWARD
+    established = Dialogue(switch)
+    established.handshake()
+    opening = Dialogue(switch, client=("10.0.1.12", 5))
+    opening.client("S")
+    for port in range(1, 40):
+        assert send(switch, udp(("10.9.9.9", port), VIP, b"?" * 20)).reason is (
+            Reason.NEW_CONNECTION
+        )
+        check_invariants(switch)
+    opening.server("SA")
+    opening.client("A")
+    again = send(switch, udp(CLIENT, VIP, b"another question"))
+    assert again.reason is Reason.KNOWN_CONNECTION
+    assert again.packet.dst == there.packet.dst
+    assert established.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
+    assert opening.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
+
+
+def test_answered_datagrams_stay() -> None:
+    switch = make_switch(settings=Settings(max_connections=3), protocols=(17,))
+    for port in range(1, 4):
+        asked = send(switch, udp(("10.0.1.11", port), VIP, b"a question"))
+        send(switch, udp((asked.packet.dst, 8080), ("10.0.1.11", port), b"an answer"))
+    seen = send(switch, udp(("10.0.1.11", 9), VIP, b"a question"))
+    assert (seen.action, seen.reason) == (Action.DROP, Reason.TABLE_FULL)
+    check_invariants(switch)
+
+
+# -- half-open connections of one source -------------------------------------------------------
+
+
+def test_a_source_has_so_many_half_open_connections_and_no_more(talk: Dialogue) -> None:
+    switch = make_switch(
+        talk.vip,
+        RIPS6 if ":" in talk.vip[0] else RIPS,
+        settings=Settings(max_half_open_per_source=3),
+    )
+    host = talk.client_place[0]
+    for port in (1, 2, 3):
+        assert send(switch, tcp((host, port), talk.vip, "S")).reason is Reason.NEW_CONNECTION
+    seen = send(switch, tcp((host, 4), talk.vip, "S"))
+    assert (seen.action, seen.reason) == (Action.DROP, Reason.HALF_OPEN_LIMIT)
+    assert send(switch, tcp((host, 1), talk.vip, "S")).reason is Reason.KNOWN_CONNECTION
+    neighbour = host[:-1] + "9"
+    assert send(switch, tcp((neighbour, 4), talk.vip, "S")).reason is Reason.NEW_CONNECTION
+    connection = next(c for c in switch.connections if c.original_key[-4:-2] == b"\x00\x01")
+    rip = connection.real_server.endpoint
+    send(switch, tcp((str(rip.ip), rip.port), (host, 1), "SA", seq=5, ack=1))
+    send(switch, tcp((host, 1), talk.vip, "A", seq=1, ack=6))
+    assert send(switch, tcp((host, 4), talk.vip, "S")).reason is Reason.NEW_CONNECTION
+    check_invariants(switch)
+
+
+def test_half_open_connections_of_a_source_end_with_their_timeout() -> None:
+    switch = make_switch(settings=Settings(max_half_open_per_source=1))
+    talk = Dialogue(switch)
+    talk.client("S")
+    assert send(switch, tcp((CLIENT[0], 7), VIP, "S")).reason is Reason.HALF_OPEN_LIMIT
+    talk.wait(61)
+    seen = send(switch, tcp((CLIENT[0], 7), VIP, "S"), talk.now)
+    assert seen.reason is Reason.NEW_CONNECTION
+
+
+# -- the flood ---------------------------------------------------------------------------------
+
+
+def test_a_flood_of_syns_leaves_transfers_intact_and_memory_bounded() -> None:
+    """FLOOD_SOURCES distinct sources, one after the other, at 100,000 a second."""
+    transfers = max(10, FLOOD_BOUND // 100)
+    switch = make_switch(settings=Settings(max_connections=FLOOD_BOUND), protocols=(6,))
+    talks = [Dialogue(switch, client=("10.0.1.11", 1024 + n)) for n in range(transfers)]
+    for talk in talks:
+        talk.handshake()
+    carriers = {talk.connection_of_client(): talk.rip for talk in talks}
+    syn = bytearray(tcp(("10.0.0.0", 1234), VIP, "S"))
+    buffer = bytearray(len(syn))
+
+    def flood(first: int, last: int) -> None:
+        for number in range(first, last):
+            buffer[:] = syn
+            buffer[12:16] = (0x0B000000 + number).to_bytes(4, "big")
+            now = number / 100_000
+            verdict = switch.handle_packet(buffer, 0, len(buffer), now)
+            assert verdict.reason is Reason.NEW_CONNECTION
+            if number % 1000 == 0:
+                while (due := switch.next_deadline()) is not None and due <= now:
+                    switch.handle_timers(now)
+                talk = talks[number // 1000 % transfers]
+                talk.now = now
+                assert talk.client("A", b"data").reason is Reason.KNOWN_CONNECTION
+                assert talk.server("A", b"data").action is Action.FORWARD
+
+    settled = min(FLOOD_SOURCES // 2, 3 * FLOOD_BOUND)
+    flood(0, settled)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        flood(settled, FLOOD_SOURCES)
+        gc.collect()
+        growth, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # All that was allocated since is what is in the table now: each entry was replaced.
+    assert growth < 1200 * FLOOD_BOUND, f"{growth} bytes for {FLOOD_BOUND} connections"
+    assert len(switch.connections) == FLOOD_BOUND
+    check_invariants(switch)
+    assert carriers == {talk.connection_of_client(): talk.rip for talk in talks}
+    assert switch.counters[Reason.NEW_CONNECTION] == FLOOD_SOURCES + transfers
+    assert switch.counters[Reason.TABLE_FULL] == 0
+    assert switch.connections.half_open == FLOOD_BOUND - transfers
+    opened = sum(rs.connections_total for rs in switch.virtual_servers["web"].real_servers)
+    assert opened == FLOOD_SOURCES + transfers
+
+
+def test_the_flood_is_made_of_sound_packets() -> None:
+    """Or the test above would measure how packets are refused."""
+    syn = tcp(("10.0.0.0", 1234), VIP, "S")
+    assert repaired(syn) == syn
+    assert send(make_switch(), syn).packet[TCP].flags == "S"
