@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from ipaddress import ip_address
 
@@ -46,7 +47,9 @@ def test_results_that_nobody_reads_are_dropped_and_not_kept(
             while said < stuck + 5:
                 await loop.sock_recv(ours, 1 << 20)
             ours.close()
-            await working
+            # With bytes unread, this hang-up is a reset.
+            with contextlib.suppress(ConnectionError):
+                await working
 
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
