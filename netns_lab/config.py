@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from netns_lab.network import Topology, VirtualServer, endpoint
 
 
 def switch_config(
-    topology: Topology, *, capture: str, scheduler: str, control_socket: Path, interval: float = 1.0
+    topology: Topology,
+    *,
+    capture: str,
+    scheduler: str,
+    control_socket: Path,
+    interval: float = 1.0,
+    options: Mapping[str, int | str] = MappingProxyType({}),
 ) -> str:
     """The TOML text for `lb-switch run`: one scheduler for every virtual server.
 
-    interval: seconds between two health checks of a real server.
+    interval: seconds between two health checks of a real server.  options: further keys of the
+    table `switch`.
     """
     lines = [
         f"# The switch of the lab {topology.name!r}: {topology.summary}.",
         "[switch]",
         f"capture = {_string(capture)}",
         f"control_socket = {_string(str(control_socket))}",
+        *(f"{key} = {json.dumps(value)}" for key, value in options.items()),
     ]
     for virtual_server in topology.virtual_servers:
         lines += ["", *_virtual_server(topology, virtual_server, scheduler, interval)]

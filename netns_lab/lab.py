@@ -9,10 +9,10 @@ import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from netns_lab import capability, certificate, plan, programs, readiness
@@ -73,6 +73,7 @@ class Lab:
         scheduler: str = "rr",
         switch: bool = True,
         check_interval: float = 1.0,
+        switch_options: Mapping[str, int | str] = MappingProxyType({}),
     ) -> None:
         self.prefix = f"lbt{secrets.token_hex(3)}-" if prefix is None else _checked_prefix(prefix)
         self.topology = topology
@@ -82,6 +83,7 @@ class Lab:
         self.capture = capture
         self.scheduler = scheduler
         self.check_interval = check_interval
+        self.switch_options = switch_options
         self._with_switch = switch
         self._started: list[subprocess.Popen[Any]] = []
 
@@ -276,6 +278,7 @@ class Lab:
                 scheduler=self.scheduler,
                 control_socket=self.control_socket,
                 interval=self.check_interval,
+                options=self.switch_options,
             ),
             encoding="utf-8",
         )

@@ -58,17 +58,21 @@ class Seen:
 
 
 class Sniffer:
-    """Packets seen by one tcpdump; complete once the `sniff` block has ended."""
+    """Packets seen by one tcpdump; complete once the `sniff` block has ended.
 
-    def __init__(self) -> None:
+    `path`: its capture file, which holds also what is neither TCP nor UDP.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.packets: list[Seen] = []
 
 
 @contextlib.contextmanager
 def sniff(lab: Lab, host: str, expression: str, *, interface: str = "eth0") -> Iterator[Sniffer]:
     """Capture on a host while the block runs.  expression: pcap-filter(7).  Raises LabError."""
-    sniffer = Sniffer()
     path = lab.directory / f"sniff-{host}-{interface}-{time.monotonic_ns()}.pcap"
+    sniffer = Sniffer(path)
     # Immediate mode and -U: a packet is in the file as soon as it was seen.
     argv = ["tcpdump", "-i", interface, "-n", "-U", "--immediate-mode", "-s", "0", "-Z", "root"]
     argv += ["-B", "8192", "-w", str(path), expression]

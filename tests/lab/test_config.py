@@ -82,6 +82,18 @@ def test_options_are_written_only_where_they_are_not_as_by_default() -> None:
     ]
 
 
+def test_further_keys_of_the_switch() -> None:
+    text = switch_config(
+        TEXTBOOK,
+        capture="tun",
+        scheduler="rr",
+        control_socket=Path("/run/x.sock"),
+        options={"max_half_open_per_source": 10, "unknown_tcp": "drop"},
+    )
+    switch = tomllib.loads(text)["switch"]
+    assert (switch["max_half_open_per_source"], switch["unknown_tcp"]) == (10, "drop")
+
+
 @pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
 @pytest.mark.parametrize("capture", ["tun", "nfqueue"])
 def test_the_switch_accepts_it(topology: Topology, capture: str, tmp_path: Path) -> None:
