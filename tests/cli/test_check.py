@@ -54,4 +54,4 @@ def test_the_json_schema(run: Run) -> None:
     result = run("check", "--schema")
     assert result.exit_code == 0
     schema = json.loads(result.stdout)
-    assert set(schema["properties"]) == {"switch", "virtual_server"}
+    assert set(schema["properties"]) == {"switch", "virtual_server", "hosts"}
