@@ -409,3 +409,23 @@ def test_echo_without_raw_sockets(group_range: str, passed: bool | None) -> None
     verdict, _, finding = done.stdout.strip().partition(";")
     assert verdict == str(passed)
     assert finding == ("echo reply" if passed else "cannot probe: permission denied")
+
+
+def test_a_large_answer_that_is_all_there_leaves_others_their_turns() -> None:
+    import h11
+
+    async def run() -> int:
+        turns = 0
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        reader.feed_data(b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        connection = h11.Connection(h11.CLIENT)
+        http._request(connection, target("http", 80))
+        reading = asyncio.create_task(http._read_answer(connection, reader, (200,)))
+        while not reading.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert reading.result() == "status 200"
+        return turns
+
+    assert asyncio.run(run()) > 100

@@ -280,3 +280,16 @@ def test_the_switch_reads_a_bounded_amount_at_a_time(bed: Bed) -> None:
         bed.loop.until(partial(ear.heard, before + 1))
         most = max(most, len(ear.found) - before)
     assert most <= process._READ // len(line) + 1
+
+
+def test_orders_go_on_while_the_process_says_nothing(bed: Bed, port: int) -> None:
+    answer = messages.found(1, Result(True, "all there"))
+    program = (
+        "import os, time\nheard = bytearray()\n"
+        f"while not heard.endswith({messages.stop(99)!r}): heard += os.read(0, 65536)\n"
+        f"os.write(0, {answer!r}); time.sleep(60)"
+    )
+    ear = Ear(*[at(port)] * 5000)
+    probing = bed.start(ear, sys.executable, "-S", "-c", program)
+    probing.send(messages.stop(99))
+    bed.loop.until(lambda: ear.of(1) == ["all there"])
