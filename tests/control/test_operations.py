@@ -134,6 +134,13 @@ def test_a_virtual_server_without_connections_comes_back_fresh(live: Live) -> No
     assert live.server(0).healthy
 
 
+def test_the_order_of_virtual_servers_is_the_files(live: Live) -> None:
+    live.reload(web() + DNS)
+    assert live.reload(DNS + web()) == ["order changed"]
+    assert list(live.switch.virtual_servers) == ["dns", "web"]
+    assert live.rules.updates == [frozenset(RIPS[:2]) | {"10.0.2.11:53"}]
+
+
 def test_names_may_be_swapped(live: Live) -> None:
     live.reload(web() + DNS)
     by_name = dict(live.switch.virtual_servers)
