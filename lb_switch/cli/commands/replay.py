@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import render, write_pcap
+from lb_switch.cli import explaining, render, write_pcap
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.explain.views import ViewName
 
 
 @click.command("replay")
@@ -25,9 +29,17 @@ from lb_switch.cli.failures import CommandError
     help="Write what would leave the switch; pcapng if the name ends in .pcapng, else pcap.",
 )
 @write_pcap.option
+@explaining.options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per packet.")
 def command(
-    config: Path, capture: Path, target: Path | None, pcap: Path | None, as_json: bool
+    config: Path,
+    capture: Path,
+    target: Path | None,
+    pcap: Path | None,
+    explain: bool,
+    view: ViewName | None,
+    record: Path | None,
+    as_json: bool,
 ) -> None:
     """Put the packets of IN.pcap through the switch that CONFIG describes.
 
@@ -41,7 +53,12 @@ def command(
       lb-switch replay lb.toml recorded.pcap -w translated.pcapng
       lb-switch replay lb.toml recorded.pcap --write-pcap both-sides.pcapng
       lb-switch replay lb.toml recorded.pcap --json | jq .verdict
+      lb-switch replay lb.toml recorded.pcap --explain
+      lb-switch replay lb.toml recorded.pcap --record rec.jsonl
     """  # noqa: D301
+    what = explaining.wanted(explain, view, record)
+    if what.view and as_json:
+        raise click.UsageError("--json and --explain cannot go together.")
     loaded = load_config(config)
     refuse_unsupported(loaded, offline=True)
     from lb_switch.capture.pcap import create_capture, open_capture
@@ -57,16 +74,20 @@ def command(
             both = pcap and write_pcap.recorded(pcap, capture, switch, loaded)
             if both:
                 files.enter_context(both)
+            told = files.enter_context(explaining.Offline(what, switch, loaded))
             replay = Replay(switch, records)
             for result in replay:
                 row = result.as_dict()
                 line = render.as_json(row) if as_json else render.replay_line(row)
-                sys.stdout.write(f"{line}\n")
-                for record in result.sent if out else ():
+                if not what.view:
+                    sys.stdout.write(f"{line}\n")
+                for sent in result.sent if out else ():
                     assert out is not None
-                    out.write(record)
+                    out.write(sent)
                 if both and result.event:
                     both.note(result.event, result.number, result.record.time_ns)
+                told.number = result.number + 1
+            told.finish()
             summary = replay.summary()
     except CaptureFileError as error:
         raise CommandError(str(error)) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import announce, privileges, render, write_pcap
+from lb_switch.cli import announce, explaining, privileges, render, write_pcap
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError, debugging
 from lb_switch.cli.invariant_check import InvariantCheck
@@ -18,6 +18,7 @@ from lb_switch.service import notify
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.config.schema import Config
+    from lb_switch.explain.views import ViewName
     from lb_switch.switch import Switch
 
 
@@ -33,12 +34,21 @@ TIDY_SECONDS = 30.0
     help="How packets reach the switch, instead of what CONFIG says.",
 )
 @write_pcap.option
+@explaining.options
 @click.option(
     "--check-invariants",
     is_flag=True,
     help="Check the engine's books every second; exit 1 if they are wrong.",
 )
-def command(config: Path, capture: str | None, pcap: Path | None, check_invariants: bool) -> None:
+def command(
+    config: Path,
+    capture: str | None,
+    pcap: Path | None,
+    explain: bool,
+    view: ViewName | None,
+    record: Path | None,
+    check_invariants: bool,
+) -> None:
     """Run the switch that CONFIG describes, until Ctrl-C or SIGTERM.
 
     It works in the current network namespace, as a router between clients and real servers.  The
@@ -52,6 +62,8 @@ def command(config: Path, capture: str | None, pcap: Path | None, check_invarian
       sudo lb-switch run lb.toml
       sudo lb-switch run lb.toml --capture nfqueue
       sudo lb-switch run lb.toml --write-pcap both-sides.pcapng
+      sudo lb-switch run lb.toml --explain
+      sudo lb-switch run lb.toml --record rec.jsonl
     """  # noqa: D301
     loaded = load_config(config)
     refuse_unsupported(loaded)
@@ -62,11 +74,17 @@ def command(config: Path, capture: str | None, pcap: Path | None, check_invarian
     privileges.require(sorted(needed))
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
-    _serve(loaded, config.absolute(), name, pcap, check_invariants)
+    what = explaining.wanted(explain, view, record)
+    _serve(loaded, config.absolute(), name, pcap, what, check_invariants)
 
 
 def _serve(
-    config: Config, path: Path, capture_name: str, pcap: Path | None, check_invariants: bool
+    config: Config,
+    path: Path,
+    capture_name: str,
+    pcap: Path | None,
+    what: explaining.Wanted,
+    check_invariants: bool,
 ) -> None:
     from lb_switch.capture.interface import CaptureError
     from lb_switch.config.build import build
@@ -92,6 +110,7 @@ def _serve(
             bookkeeper.start(clock())
         tidy(clock())
         click.echo(render.serving(config, capture_name))
+        begin_to_explain()
         notify.notify(notify.READY)
 
     def tidy(now: float) -> None:
@@ -131,7 +150,10 @@ def _serve(
     bookkeeper = InvariantCheck(switch, loop, announce.complain) if check_invariants else None
     try:
         control.claim()
-        with write_pcap.live(pcap, switch, config):
+        with (
+            write_pcap.live(pcap, switch, config),
+            explaining.live(what, switch, config, clock) as begin_to_explain,
+        ):
             loop.run()
         if bookkeeper is not None:
             bookkeeper.finish()

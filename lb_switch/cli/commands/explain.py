@@ -1,0 +1,268 @@
+"""`lb-switch explain`: play a recording back, as stories, header diffs or ladders."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lb_switch.cli.explaining import ascii_option, checksum_option, write
+from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.explain.recording import Recording
+    from lb_switch.explain.schema import Record
+    from lb_switch.explain.views import ViewName
+
+
+class PacketRange(click.ParamType):  # type: ignore[type-arg,unused-ignore] # click 8.1
+    """`7`, `7-9` or `7-`: packet numbers, counted from 1."""
+
+    name = "N[-M]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int | None]:
+        """Return the first and the last number; None: no last one."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+)(-(\d+)?)?", value)
+        if found is None:
+            self.fail(f"{value!r} is none of N, N-M, N-", param, ctx)
+        first = int(found[1])
+        return first, int(found[3]) if found[3] else None if found[2] else first
+
+
+def _source(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what is played back."""
+    for option in (
+        ascii_option,
+        click.option(
+            "--pace",
+            metavar="FACTOR",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Take the time that it took: 1 as it was, 10 ten times as fast.",
+        ),
+        click.option(
+            "--connection",
+            metavar="WHICH",
+            default="",
+            help="Only this connection: its number, its client's ADDRESS:PORT, address or name.",
+        ),
+        click.option(
+            "--packet", "packets", type=PacketRange(), help="Only these packets: 7, 7-9 or 7-."
+        ),
+        click.option(
+            "--start",
+            metavar="SECONDS",
+            type=float,
+            default=0.0,
+            help="Begin so long after the recording began.",
+        ),
+        click.option(
+            "--from",
+            "source",
+            metavar="FILE",
+            required=True,
+            type=click.Path(path_type=Path, allow_dash=True),
+            help="A recording (run --record, replay --record), a FIFO, or - for stdin.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group("explain", no_args_is_help=False)
+def command() -> None:
+    """Explain what happened to packets, from a recording; needs neither root nor a network.
+
+    A recording is made by `run --record FILE` or `replay --record FILE`.  `run --explain` and
+    `replay --explain` show the same while it happens.
+
+    \b
+    Examples:
+      lb-switch explain story --from rec.jsonl
+      lb-switch explain diff --from rec.jsonl --packet 1 --checksum
+      lb-switch explain ladder --from rec.jsonl --connection 1 --svg ladder.svg
+    """  # noqa: D301
+
+
+@command.command("story")
+@_source
+def story(ascii_only: bool, source: Path, **playing: Any) -> None:
+    """Tell what came in, what was decided and why, what went out.
+
+    \b
+    Examples:
+      lb-switch explain story --from rec.jsonl
+      lb-switch explain story --from rec.jsonl --connection c1 --start 2.5
+    """  # noqa: D301
+    with _recording(source) as recording:
+        _show("story", recording, _played(recording, **playing), ascii_only)
+
+
+@command.command("diff")
+@_source
+@checksum_option
+def diff(ascii_only: bool, source: Path, checksum: bool, **playing: Any) -> None:
+    """Lay the original and the rewritten headers side by side, field by field.
+
+    \b
+    Examples:
+      lb-switch explain diff --from rec.jsonl --packet 1-3
+      lb-switch explain diff --from rec.jsonl --packet 1 --checksum
+    """  # noqa: D301
+    with _recording(source) as recording:
+        _show("diff", recording, _played(recording, **playing), ascii_only, checksum=checksum)
+
+
+@command.command("ladder")
+@_source
+@click.option("--mermaid", is_flag=True, help="Print a Mermaid sequence diagram.")
+@click.option(
+    "--svg",
+    metavar="FILE",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write a picture.",
+)
+def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **playing: Any) -> None:
+    """Draw both legs of each connection: client, switch, real server.
+
+    \b
+    Examples:
+      lb-switch explain ladder --from rec.jsonl
+      lb-switch explain ladder --from rec.jsonl --connection 1 --mermaid
+      lb-switch explain ladder --from rec.jsonl --svg ladder.svg
+    """  # noqa: D301
+    with _recording(source) as recording:
+        records = _played(recording, **playing)
+        if mermaid or svg is not None:
+            _draw(recording, records, mermaid, svg)
+        else:
+            _show("ladder", recording, records, ascii_only)
+
+
+@command.command("states")
+@ascii_option
+@click.option("--mermaid", is_flag=True, help="Print a Mermaid state diagram.")
+def states(ascii_only: bool, mermaid: bool) -> None:
+    """Show the TCP states of a connection, from the table that the switch uses.
+
+    \b
+    Examples:
+      lb-switch explain states
+      lb-switch explain states --mermaid
+    """  # noqa: D301
+    from lb_switch.explain import states as table
+    from lb_switch.explain.style import Style
+
+    style = Style.of(sys.stdout, ascii_only=ascii_only)
+    write(table.mermaid() if mermaid else table.text(style))
+
+
+@command.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a recording's lines.
+
+    \b
+    Example:
+      lb-switch explain schema > recording.schema.json
+    """  # noqa: D301
+    from lb_switch.cli.render import as_json
+    from lb_switch.explain.schema import json_schema
+
+    click.echo(as_json(json_schema(), indent=1))
+
+
+@contextmanager
+def _recording(source: Path) -> Iterator[Recording]:
+    """Open a recording.  What is wrong with it becomes one line and exit code 1."""
+    from lb_switch.explain.recording import Recording, RecordingError
+
+    try:
+        file = click.open_file(str(source), "rb")
+    except OSError as error:
+        raise CommandError(f"{source}: {error.strerror}") from None
+    with file:
+        try:
+            yield Recording(file, "stdin" if str(source) == "-" else str(source))
+        except IsADirectoryError:
+            raise CommandError(f"{source}: a directory, not a recording") from None
+        except RecordingError as error:
+            sys.stdout.flush()
+            raise CommandError(str(error)) from None
+
+
+def _played(
+    recording: Recording,
+    start: float,
+    packets: tuple[int, int | None] | None,
+    connection: str,
+    pace: float | None,
+) -> Iterator[Record]:
+    """Yield the records that are wanted, at once or when their time has come."""
+    from lb_switch.explain.recording import Selection
+
+    first, last = packets or (None, None)
+    records = Selection(start, first, last, connection).of(recording)
+    if pace is None:
+        yield from records
+        return
+    now = None
+    for record in records:
+        at = getattr(record, "time", None)
+        if at is not None:
+            if now is not None and at > now:
+                time.sleep((at - now) / pace)
+            now = at
+        yield record
+
+
+def _show(
+    name: ViewName,
+    recording: Recording,
+    records: Iterable[Record],
+    ascii_only: bool,
+    *,
+    checksum: bool = False,
+) -> None:
+    """Print a view of a recording as it is read."""
+    from lb_switch.explain import views
+    from lb_switch.explain.style import Style
+
+    style = Style.of(sys.stdout, ascii_only=ascii_only)
+    view = views.make(name, recording.header, style, checksum=checksum)
+    write(view.begin())
+    for record in records:
+        write(view.show(record))
+
+
+def _draw(recording: Recording, records: Iterable[Record], mermaid: bool, svg: Path | None) -> None:
+    """Make a picture of what is whole; complain about the rest afterwards."""
+    from lb_switch.explain import ladder_mermaid, ladder_svg
+    from lb_switch.explain.recording import RecordingError
+    from lb_switch.explain.rungs import Rung, Rungs
+
+    rungs, drawn, cut = Rungs(recording.header), list[Rung](), None
+    try:
+        for record in records:
+            drawn += rungs.of(record)
+    except RecordingError as error:
+        cut = error
+    if mermaid:
+        write(ladder_mermaid.mermaid(drawn))
+    if svg is not None:
+        text = ladder_svg.svg(drawn, "client, switch and real server")
+        try:
+            with click.open_file(str(svg), "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise CommandError(f"{svg}: {error.strerror}") from None
+    if cut is not None:
+        raise cut

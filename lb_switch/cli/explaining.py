@@ -1,0 +1,190 @@
+"""What `run`, `replay` and `explain` have in common: views on stdout, and recordings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+
+import click
+
+from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.config.schema import Config
+    from lb_switch.events import Event
+    from lb_switch.explain.encode import Encoder
+    from lb_switch.explain.live import Live
+    from lb_switch.explain.views import View, ViewName
+    from lb_switch.switch import Switch
+
+VIEWS = ("story", "diff", "ladder")
+
+ascii_option = click.option(
+    "--ascii", "ascii_only", is_flag=True, help="Draw with ASCII even where more is possible."
+)
+checksum_option = click.option(
+    "--checksum", is_flag=True, help="Walk through the checksum arithmetic, word by word."
+)
+
+
+class Wanted(NamedTuple):
+    """What the options ask for: a view on stdout, a recording, or neither."""
+
+    view: ViewName | None
+    record: Path | None
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --explain, --view and --record; they arrive as `explain`, `view` and `record`."""
+    for option in (
+        click.option(
+            "--record",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Record every event, for `lb-switch explain --from FILE` (or to a FIFO).",
+        ),
+        click.option(
+            "--view",
+            type=click.Choice(VIEWS),
+            help="Explain by this view; --explain alone means story.",
+        ),
+        click.option("--explain", is_flag=True, help="Let every packet explain itself."),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted(explain: bool, view: ViewName | None, record: Path | None) -> Wanted:
+    """Return what the options mean together."""
+    return Wanted(view or ("story" if explain else None), record)
+
+
+def write(lines: Iterable[str]) -> None:
+    """Print lines at once.  Names may hold what the reader's encoding does not know."""
+    encoding = sys.stdout.encoding or "ascii"
+    for line in lines:
+        sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def live(
+    what: Wanted, switch: Switch, config: Config, clock: Callable[[], float]
+) -> Iterator[Callable[[], None]]:
+    """Yield what begins to explain a running switch; stop at the end, and say what was lost.
+
+    What begins raises CommandError if the recording cannot be written.
+    """
+    started: list[Live] = []
+
+    def begin() -> None:
+        if what == Wanted(None, None):
+            return
+        from lb_switch.explain.live import Live
+
+        view = None if what.view is None else [what.view]
+        hosts = _hosts(config)
+        try:
+            started.append(Live(switch, clock(), view=view, record=what.record, hosts=hosts))
+        except OSError as error:
+            raise CommandError(f"{what.record}: {error.strerror}") from None
+
+    try:
+        yield begin
+    finally:
+        for each in started:
+            for line in each.close(clock()):
+                click.echo(f"lb-switch: note: {line}", err=True)
+
+
+class Offline:
+    """Explains a replay, in this process: there is no packet path to hold up.
+
+    What is shown was read back from a recording's line, so that both are the same.  `number` is
+    that of the packet at hand, in the capture file.
+    """
+
+    def __init__(self, what: Wanted, switch: Switch, config: Config) -> None:
+        self.number = 1
+        self._what = what
+        self._switch = switch
+        self._config = config
+        self._encoder: Encoder | None = None
+        self._view: View | None = None
+        self._file: BinaryIO | None = None
+        self._time = 0.0
+
+    def __enter__(self) -> Self:
+        """Listen, if anything is wanted.  Raises CommandError if the recording cannot be made."""
+        path = self._what.record
+        if path is not None:
+            try:
+                self._file = path.open("wb")
+            except OSError as error:
+                raise CommandError(f"{path}: {error.strerror}") from None
+        if self._what != Wanted(None, None):
+            from lb_switch.explain.listeners import attach
+
+            attach(self._switch, self._take)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def finish(self) -> None:
+        """Tell the end; without it a recording counts as cut off."""
+        if self._what != Wanted(None, None):
+            from lb_switch.explain import encode
+
+            encoder = self._begun(0.0)
+            self._tell(encode.end(self._time, encoder.packets, 0))
+
+    def _take(self, event: Event) -> None:
+        from lb_switch.events import PacketEvent
+
+        encoder = self._begun(event.time)
+        self._time = event.time
+        if isinstance(event, PacketEvent):
+            event = event._replace(number=self.number)
+        self._tell(encoder.encode(event))
+
+    def _begun(self, now: float) -> Encoder:
+        """Write the header before the first event, whose time is the recording's beginning."""
+        if self._encoder is None:
+            from lb_switch.explain import views
+            from lb_switch.explain.encode import Encoder
+            from lb_switch.explain.recording import Recording
+            from lb_switch.explain.style import Style
+
+            self._encoder = Encoder()
+            line = self._encoder.header(self._switch, _hosts(self._config), now)
+            self._keep(line)
+            if self._what.view is not None:
+                header = Recording([line], "replay").header
+                self._view = views.make(self._what.view, header, Style.of(sys.stdout))
+                write(self._view.begin())
+        return self._encoder
+
+    def _tell(self, line: bytes) -> None:
+        self._keep(line)
+        if self._view is not None:
+            from lb_switch.explain.schema import decode
+
+            write(self._view.show(decode(line)))
+
+    def _keep(self, line: bytes) -> None:
+        if self._file is not None:
+            try:
+                self._file.write(line)
+            except OSError as error:
+                raise CommandError(f"{self._what.record}: {error.strerror}") from None
+
+
+def _hosts(config: Config) -> dict[str, str]:
+    from lb_switch.config.build import host_names
+
+    return {str(ip): name for ip, name in host_names(config).items()}
