@@ -8,7 +8,7 @@ Rooms, from data to wire::
     lab        runs the plan, keeps the state file, starts servers and the switch, cleans up
     server     the real servers' program: HTTP, HTTPS, TCP echo, UDP echo
     client     the clients' program: who answered how often, echo checks, many connections
-    scenarios  stories told with a lab: `demo`
+    scenarios  stories told with a lab: `demo`, and those of `lb-switch lab run`
 
 What the command line (``lb-switch lab ...``) and tests call, all in ``netns_lab.lab``::
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
 from netns_lab.errors import LabError
 from netns_lab.lab import Lab
 from netns_lab.scenarios.narration import Narrator
 from netns_lab.scenarios.packet_pairs import Pair, changed_fields, ladder, pair_up, side_by_side
+from netns_lab.scenarios.performance import perform
+from netns_lab.scenarios.stage import SurpriseError, ask_switch
 from netns_lab.sniff import sniff
 from netns_lab.topology import Topology
 
@@ -57,10 +56,6 @@ CHANGES = {
     False: {"source", "TTL", "IP checksum", "TCP checksum"},
 }
 """What the switch changes on the way to the real server (True), and back."""
-
-
-class SurpriseError(Exception):
-    """Something is not as the story says."""
 
 
 def demo(narrator: Narrator, lab: Lab, captures: Sequence[str]) -> None:
@@ -224,7 +219,7 @@ def _connections(narrator: Narrator, lab: Lab) -> subprocess.Popen[bytes]:
     url = f"http://{web.endpoint}/slow?seconds={PATIENCE:.0f}"
     waiting = lab.popen(client.name, ["curl", "-s", "-o", "/dev/null", url])
     deadline = time.monotonic() + PATIENCE
-    while "ESTABLISHED" not in (table := _cli(lab, "show", "connections")):
+    while "ESTABLISHED" not in (table := ask_switch(lab, "show", "connections")):
         if time.monotonic() > deadline:
             raise SurpriseError("the connection that is open is not in the connection table")
     narrator.command("lb-switch show connections")
@@ -234,14 +229,7 @@ def _connections(narrator: Narrator, lab: Lab) -> subprocess.Popen[bytes]:
 
 def _show(narrator: Narrator, lab: Lab) -> None:
     narrator.command("lb-switch show")
-    narrator.block(_cli(lab, "show").splitlines(), output=True)
-
-
-def _cli(lab: Lab, *arguments: str) -> str:
-    result = lab.cli(*arguments)
-    if result.returncode != 0:
-        raise SurpriseError(f"lb-switch {' '.join(arguments)}: {result.stderr.strip()}")
-    return result.stdout.rstrip()
+    narrator.block(ask_switch(lab, "show").splitlines(), output=True)
 
 
 def _shortened(table: list[str], longest: int = 8) -> list[str]:
@@ -264,37 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LabError as error:
         parser.error(str(error))
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        # The first one counts; impatience must not interrupt the clean-up.
-        _ignore_interrupts()
-        raise SystemExit(128 + number)
-
-    for number in INTERRUPTS:
-        signal.signal(number, interrupt)
-    try:
+    def tell() -> bool:
         demo(Narrator(sys.stdout), lab, captures)
-    except (LabError, SurpriseError) as error:
-        print(f"scripts/demo: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # Whoever read has seen enough.  Nothing more can be said, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except SystemExit:
-        print("\nscripts/demo: interrupted, cleaning up", file=sys.stderr)
-        raise
-    finally:
-        _ignore_interrupts()
-        lab.down()
-    return 0
+        return True
 
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def _ignore_interrupts() -> None:
-    for number in INTERRUPTS:
-        signal.signal(number, signal.SIG_IGN)
+    return perform("scripts/demo", lab, tell)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def command() -> None:
       sudo lb-switch lab show
       sudo lb-switch lab exec c1 curl -s http://10.0.1.100/
       sudo lb-switch lab down
+      sudo lb-switch lab run failover
     """  # noqa: D301
 
 
@@ -115,6 +116,41 @@ def list_labs() -> None:
             )
             hosts = " ".join(summary.hosts)
             click.echo(f"{summary.prefix:<12} {summary.topology:<12} {switch:<24} {hosts}")
+
+
+@command.command("scenarios")
+def scenarios() -> None:
+    """List the stories that `lab run` can tell.
+
+    \b
+    Example:
+      lb-switch lab scenarios
+    """  # noqa: D301
+    from netns_lab.scenarios.catalogue import SCENARIOS
+
+    for each in SCENARIOS.values():
+        click.echo(f"{each.name:<15} {each.summary}")
+
+
+@command.command("run")
+@click.argument("scenario")
+@click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
+@click.option("--prefix", help="Of the lab's namespaces; a random one if not given.")
+def run(scenario: str, capture: str, prefix: str | None) -> None:
+    """Tell a story with a lab of its own: watch it happen, compare it with what should happen.
+
+    Exits with 0 if all that was seen is as expected, else with 1.  The lab is removed in the end.
+
+    \b
+    Examples:
+      sudo lb-switch lab run failover
+      sudo lb-switch lab run scale-out --capture nfqueue
+    """  # noqa: D301
+    with _failures():
+        from netns_lab.scenarios import catalogue
+
+        code = catalogue.run(scenario, capture=capture, prefix=prefix)
+    click.get_current_context().exit(code)
 
 
 @command.command("exec", context_settings={"allow_interspersed_args": False})

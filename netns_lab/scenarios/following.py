@@ -1,0 +1,62 @@
+"""Programs of a lab that go on talking while the story does: their lines, each as it comes."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from netns_lab.errors import LabError
+from netns_lab.lab import Lab
+
+PATIENCE = 15.0
+"""Seconds for a program to end after SIGTERM."""
+
+
+class Follower:
+    """Starts a program on a host and hands each line to `take(line, arrival)`; a context manager.
+
+    `take` runs in a thread of its own; arrival: seconds of the monotonic clock.
+    """
+
+    def __init__(
+        self, lab: Lab, host: str, argv: Sequence[str], take: Callable[[str, float], None]
+    ) -> None:
+        self._lab = lab
+        self._host = host
+        self._argv = argv
+        self._take = take
+        self._process: subprocess.Popen[Any] | None = None
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._process = self._lab.popen(
+            self._host, self._argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        if error is not None:
+            return  # the lab's end is near, and takes care of it
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{self._host}: {self._argv[0]}: does not end") from None
+        self._thread.join()
+
+    def _follow(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._take(line, time.monotonic())
