@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from netns_lab.network import Topology, VirtualServer, endpoint
+from netns_lab.network import SWITCH, Topology, VirtualServer, endpoint
 
 
 def switch_config(
@@ -30,10 +30,23 @@ def switch_config(
         f"capture = {_string(capture)}",
         f"control_socket = {_string(str(control_socket))}",
         *(f"{key} = {json.dumps(value)}" for key, value in options.items()),
+        "",
+        *_hosts(topology),
     ]
     for virtual_server in topology.virtual_servers:
         lines += ["", *_virtual_server(topology, virtual_server, scheduler, interval)]
     return "\n".join(lines) + "\n"
+
+
+def _hosts(topology: Topology) -> list[str]:
+    """The names by which the switch calls the machines when it explains a packet."""
+    own = [str(interface.ip) for each in topology.segments for interface in each.interfaces]
+    machines = {SWITCH: own, **{host.name: list(host.addresses) for host in topology.hosts}}
+    return [
+        "[hosts]",
+        # A JSON list of strings is a TOML array.
+        *(f"{_string(name)} = {json.dumps(addresses)}" for name, addresses in machines.items()),
+    ]
 
 
 def _virtual_server(

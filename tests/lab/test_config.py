@@ -32,6 +32,13 @@ def test_the_textbook_configuration() -> None:
     assert web["health_check"] == secure["health_check"] == {"kind": "none"}
 
 
+def test_it_knows_the_hosts_by_name() -> None:
+    hosts = tomllib.loads(config_of(DUAL_STACK))["hosts"]
+    assert hosts["c1"] == ["10.0.1.11", "2001:db8:1::11"]
+    assert hosts["switch"] == ["10.0.1.1", "2001:db8:1::1", "10.0.2.1", "2001:db8:2::1"]
+    assert set(hosts) == {"switch", *(host.name for host in DUAL_STACK.hosts)}
+
+
 def test_an_ipv6_virtual_server_gets_ipv6_real_servers() -> None:
     data = tomllib.loads(config_of(DUAL_STACK))
     web6 = next(each for each in data["virtual_server"] if each["name"] == "web6")
