@@ -26,9 +26,12 @@ COMMANDS = {
     "remove": "Remove a real server or a virtual server, live.",
     "reload": "Have the running switch read its configuration file again.",
     "replay": "Put a recorded capture through the same engine, offline.",
+    "explain": "Play a recording back: stories, header diffs, ladders.",
+    "compare": "Put one load through every scheduler, and show what each makes of it.",
     "doctor": "Say what this machine can do, what is missing, and how to fix it.",
     "service": "The systemd unit: print it, install it.",
     "lab": "A lab of network namespaces: clients, switch, real servers.",
+    "bench": "Measure speed, side by side with HAProxy, nginx and the kernel.",
 }
 """Name and one-line help.  The command itself is `command` in `lb_switch.cli.commands.<name>`,
 imported only when it is called."""

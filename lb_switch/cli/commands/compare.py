@@ -1,0 +1,181 @@
+"""`lb-switch compare`: one load through every scheduler, offline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lb_switch.cli import render
+from lb_switch.cli.configuration import load_config
+from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.config.schema import Config, VirtualServerTable
+    from lb_switch.explain.compare import Comparison
+    from lb_switch.explain.compare_load import Load
+    from lb_switch.explain.compare_run import Group
+
+_SYNTHETIC = ("clients", "connections", "seed")
+"""Options that mean nothing to a recording."""
+
+
+@click.command("compare")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("capture", metavar="[IN.pcap]", type=click.Path(path_type=Path), required=False)
+@click.option("--synthetic", is_flag=True, help="Make up the load (the default without IN.pcap).")
+@click.option(
+    "--clients",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="Of a synthetic load; the k-th opens a share of 1/k.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 200_000),
+    default=3000,
+    show_default=True,
+    help="Of a synthetic load, in 60 s, of heavy-tailed durations.",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, another load.")
+@click.option("--virtual-server", "name", help="The one to compare for; by default the first.")
+@click.option("--weights", metavar="W,W,…", help="Of its real servers, instead of CONFIG's.")
+@click.option("--leaves", metavar="RIP:PORT", help="Who leaves; by default the last real server.")
+@click.option(
+    "--svg", type=click.Path(path_type=Path), metavar="FILE", help="Draw the comparison as SVG."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+def command(
+    config: Path,
+    capture: Path | None,
+    synthetic: bool,
+    clients: int,
+    connections: int,
+    seed: int,
+    name: str | None,
+    weights: str | None,
+    leaves: str | None,
+    svg: Path | None,
+    as_json: bool,
+) -> None:
+    """Put one load through every scheduler, and show what each makes of it.
+
+    The load is the connections in the recording IN.pcap, or a made-up one; the real servers are
+    those of CONFIG, all healthy.  It shows how new connections are distributed, how even the
+    active ones stay, and which clients move when a real server leaves in the middle.  Works
+    offline and without root; the same arguments give the same numbers.
+
+    \b
+    Examples:
+      lb-switch compare lb.toml
+      lb-switch compare lb.toml --weights 1,1,2 --svg schedulers.svg
+      lb-switch compare lb.toml recorded.pcap
+    """  # noqa: D301
+    context = click.get_current_context()
+    if capture is not None:
+        given = [
+            option
+            for option in _SYNTHETIC
+            if context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+        ]
+        if synthetic or given:
+            option = "synthetic" if synthetic else given[0]
+            raise click.UsageError(f"--{option} is not for a recording.", context)
+    loaded = load_config(config)
+    table = _choose(loaded, name, context)
+    from lb_switch.config.build import settings
+    from lb_switch.explain.compare import compare
+    from lb_switch.explain.compare_load import synthetic as make_up
+
+    group = _group(loaded, table, weights, context)
+    leaver = None if leaves is None else _index(group, leaves, context)
+    if capture is not None:
+        load = _read(capture, group)
+    else:
+        load = make_up(clients, connections, seed, table.address.ip.version)
+    try:
+        comparison = compare(load, group, settings(loaded.switch), leaver)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    _show(comparison, svg, as_json)
+
+
+def _choose(config: Config, name: str | None, context: click.Context) -> VirtualServerTable:
+    for table in config.virtual_server:
+        if name is None or table.name == name:
+            return table
+    if name is None:
+        raise CommandError("the configuration has no virtual server")
+    known = ", ".join(table.name for table in config.virtual_server) or "none"
+    raise click.UsageError(f"No virtual server {name!r} (there is: {known}).", context)
+
+
+def _group(
+    config: Config, table: VirtualServerTable, weights: str | None, context: click.Context
+) -> Group:
+    from lb_switch.config.build import PROTOCOLS
+    from lb_switch.explain.compare_run import Group
+
+    own = [entry.weight for entry in table.real_server]
+    if weights is not None:
+        words = weights.split(",")
+        if len(words) != len(own) or not all(
+            word.isascii() and word.isdigit() and int(word) <= 65535 for word in words
+        ):
+            raise click.UsageError(
+                f"--weights takes {len(own)} numbers from 0 to 65535, one for each real server"
+                f" of {table.name}: not {weights!r}.",
+                context,
+            )
+        own = [int(word) for word in words]
+    endpoints = [entry.address for entry in table.real_server]
+    return Group(
+        table.name,
+        table.address,
+        PROTOCOLS[table.protocol],
+        tuple(zip(endpoints, own, strict=True)),
+        table.hash_on,
+        config.switch.hash_key,
+    )
+
+
+def _index(group: Group, leaves: str, context: click.Context) -> int:
+    known = [str(endpoint) for endpoint, _ in group.real_servers]
+    if leaves not in known:
+        raise click.UsageError(
+            f"--leaves {leaves}: {group.name} has {', '.join(known) or 'no real server'}.", context
+        )
+    return known.index(leaves)
+
+
+def _read(capture: Path, group: Group) -> Load:
+    from lb_switch.capture.pcap import open_capture
+    from lb_switch.capture.record import CaptureFileError
+    from lb_switch.explain.compare_load import recorded
+
+    try:
+        with open_capture(capture) as records:
+            load = recorded(records, group.endpoint, group.protocol, capture.name)
+    except CaptureFileError as error:
+        raise CommandError(str(error)) from None
+    if not load.arrivals:
+        raise CommandError(
+            f"{capture}: no connection to {group.name} {group.endpoint} begins in it"
+        )
+    return load
+
+
+def _show(comparison: Comparison, svg: Path | None, as_json: bool) -> None:
+    from lb_switch.explain.compare_picture import picture
+    from lb_switch.explain.compare_text import as_object, table
+
+    if svg is not None:
+        try:
+            svg.write_text(picture(comparison), encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"{svg}: {error.strerror}") from None
+    lines = [render.as_json(as_object(comparison))] if as_json else table(comparison)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
