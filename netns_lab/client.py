@@ -108,8 +108,17 @@ def connections(url: str, count: int, *, timeout: float = 10.0) -> Result:
     }
 
 
-def transfer(url: str, length: int, *, timeout: float = 30.0) -> Result:
-    """Download and upload `length` bytes; both sides' SHA-256 must be the expected one."""
+def transfer(
+    url: str,
+    length: int,
+    *,
+    directions: Sequence[str] = ("download", "upload"),
+    timeout: float = 30.0,
+) -> Result:
+    """Download and upload `length` bytes, each on a connection of its own.
+
+    Both sides' SHA-256 must be the expected one.
+    """
     expected = payload_sha256(length)
     errors: list[str] = []
     seconds: dict[str, float] = {}
@@ -126,12 +135,12 @@ def transfer(url: str, length: int, *, timeout: float = 30.0) -> Result:
         connection.request("PUT", "/upload", body=payload(length))
         return str(json.loads(connection.getresponse().read())["sha256"])
 
-    directions: dict[str, Callable[[], str]] = {"download": download, "upload": upload}
-    for name, run in directions.items():
+    runs: dict[str, Callable[[], str]] = {"download": download, "upload": upload}
+    for name in directions:
         connection = connect(url, timeout)
         started = time.perf_counter()
         try:
-            if run() != expected:
+            if runs[name]() != expected:
                 errors.append(f"{name}: the bytes differ")
         except FAILURES as error:
             errors.append(f"{name}: {_describe(error)}")
@@ -224,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--timeout", type=float, default=10.0)
         if name == "transfer":
             command.add_argument("--bytes", type=int, default=1_000_000)
+            command.add_argument("--only", choices=["download", "upload"])
         else:
             command.add_argument("-n", "--count", type=int, default=10)
         if name == "requests":
@@ -247,7 +257,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "connections":
             result = connections(options.url, options.count, timeout=options.timeout)
         case "transfer":
-            result = transfer(options.url, options.bytes, timeout=options.timeout)
+            directions = (options.only,) if options.only else ("download", "upload")
+            result = transfer(
+                options.url, options.bytes, directions=directions, timeout=options.timeout
+            )
         case _:
             host, _, port = options.endpoint.rpartition(":")
             sizes = [int(size) for size in options.sizes.split(",")]
