@@ -66,6 +66,9 @@ a handshake's acknowledgement from the SYN's number.  A blind attacker hits this
 numbers once in 2,048 tries; a window larger than 1 MiB of unacknowledged data merely leaves the
 entry to its timeout."""
 
+_FIRST_MULTICAST = 224
+_V6_MULTICAST = 0xFF
+
 EXPIRE_AT_ONCE = 1000
 """Connections looked at in one call of `handle_timers`: about a millisecond of work."""
 
@@ -316,7 +319,12 @@ class Switch:
         ours = packet.destination in self._own_addresses
         if not ours or (packet.version == 6 and kind in icmp.V6_NEIGHBOUR_TYPES):
             return NOT_FOR_THE_SWITCH
-        if kind == (icmp.ECHO_REQUEST if packet.version == 4 else icmp.V6_ECHO_REQUEST):
+        echo = (ICMP, icmp.ECHO_REQUEST) if packet.version == 4 else (ICMPV6, icmp.V6_ECHO_REQUEST)
+        if (packet.protocol, kind) == echo:
+            if self._is_forged(packet.source):
+                return drop(Reason.FORGED_SOURCE)
+            if not packet.partial and answers.icmp_is_damaged(packet):
+                return drop(Reason.BAD_CHECKSUM)
             reply = answers.echo_reply(packet)
             return Outcome(Verdict(Action.REPLY, Reason.ECHO_TO_VIP, (reply,)))
         return drop(Reason.UNSUPPORTED_PROTOCOL)
@@ -434,6 +442,9 @@ class Switch:
         key = packet.key
         address = packet.destination
         virtual_server = self._by_endpoint.get((packet.protocol, address, key[-2:]))
+        source = packet.source
+        if self._is_forged(source) and address in self._own_addresses:
+            return drop(Reason.FORGED_SOURCE, virtual_server)
         if virtual_server is None:
             if address in self._own_addresses:
                 return self._reject(packet, Reason.NO_VIRTUAL_SERVER)
@@ -447,7 +458,6 @@ class Switch:
                 if self.settings.unknown_tcp == "reset" or packet.buffer[packet.l4 + 13] & tcp.RST:
                     return self._reject(packet, Reason.UNKNOWN_TCP, virtual_server)
                 state = State.ESTABLISHED
-            source = packet.source
             limit = self.settings.max_half_open_per_source
             if state is State.SYN_RECV and 0 < limit <= self.connections.half_open_of(source):
                 return drop(Reason.HALF_OPEN_LIMIT, virtual_server)
@@ -457,6 +467,14 @@ class Switch:
         if real_server is None:
             return self._reject(packet, Reason.NO_REAL_SERVER, virtual_server)
         return self._open(packet, virtual_server, real_server, state, now)
+
+    def _is_forged(self, source: bytes) -> bool:
+        """Whether nobody who sends to a VIP can have this address (RFC 1122, section 3.2.1.3)."""
+        if len(source) == 4:
+            nobody = source[0] == 0 or source[0] >= _FIRST_MULTICAST
+        else:
+            nobody = source[0] == _V6_MULTICAST or not any(source)
+        return nobody or source in self._own_addresses
 
     def _choose(self, key: bytes, virtual_server: VirtualServer, now: float) -> RealServer | None:
         """Pick the real server of a new connection; None when none is usable."""

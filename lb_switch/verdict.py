@@ -76,6 +76,11 @@ class Reason(enum.Enum):
     """A header contradicts itself (version, header length, data offset, lengths)."""
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     """To a VIP, but neither TCP nor UDP nor an ICMP message the switch handles."""
+    FORGED_SOURCE = "forged_source"
+    """Sent to a VIP from an address that can be nobody's there: a VIP itself, the unspecified or a
+    multicast address (RFC 1122, section 3.2.1.3).  Answering would start a loop or hit many."""
+    BAD_CHECKSUM = "bad_checksum"
+    """An echo request that was damaged on its way: an answer would call it sound."""
     UDP_ZERO_CHECKSUM = "udp_zero_checksum"
     """UDP over IPv6 without a checksum, which RFC 8200, section 8.1, forbids."""
     FRAGMENT_HELD = "fragment_held"

@@ -58,6 +58,15 @@ def port_unreachable(packet: Packet) -> bytes:
     return _icmp_answer(packet, kind, code, 0, quote)
 
 
+def icmp_is_damaged(packet: Packet) -> bool:
+    """Whether the checksum of an ICMP or ICMPv6 message is wrong."""
+    message = packet.payload
+    pseudo = 0
+    if packet.version == 6:
+        pseudo = _pseudo_sum(packet, ICMPV6, len(message))
+    return checksum.internet_checksum(message, pseudo) != 0
+
+
 def echo_reply(packet: Packet) -> bytes:
     """Answer an echo request: same identifier, sequence number and data (RFC 792, RFC 4443)."""
     request = ICMPHeader(packet.buffer, packet.l4)

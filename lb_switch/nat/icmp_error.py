@@ -49,7 +49,7 @@ def is_error(packet: Packet) -> bool:
 
 
 def quoted_packet(packet: Packet) -> Quoted | None:
-    """Find the TCP or UDP packet that the error quotes; None if it quotes none to be read."""
+    """Find the TCP or UDP packet that the error quotes; None if its receiver sent no such one."""
     buffer, end = packet.buffer, packet.end
     start = packet.l4 + icmp.HEADER_LENGTH
     if packet.version == 4:
@@ -65,8 +65,10 @@ def quoted_packet(packet: Packet) -> Quoted | None:
         if start + ipv6.HEADER_LENGTH > end or buffer[start] >> 4 != 6:
             return None
         protocol, l4 = buffer[start + 6], start + ipv6.HEADER_LENGTH
+        seen_headers = 0
         while protocol in ipv6.EXTENSION_HEADERS:
-            if l4 + 8 > end:
+            seen_headers += 1
+            if l4 + 8 > end or seen_headers > ipv6.MAX_EXTENSION_HEADERS:
                 return None
             size = 8 if protocol == ipv6.FRAGMENT else (buffer[l4 + 1] + 1) * 8
             if protocol == ipv6.FRAGMENT and int.from_bytes(buffer[l4 + 2 : l4 + 4], "big") >> 3:
@@ -74,6 +76,9 @@ def quoted_packet(packet: Packet) -> Quoted | None:
             protocol, l4 = buffer[l4], l4 + size
         addresses = buffer[start + 8 : start + 40]
     if protocol not in {TCP, UDP} or l4 + _PORTS_AND_SOME > end:
+        return None
+    if bytes(addresses[: len(addresses) // 2]) != packet.destination:
+        # An error goes to whoever sent what it quotes: this one is forged.
         return None
     return Quoted(start, l4, end, protocol, bytes(addresses + buffer[l4 : l4 + 4]))
 

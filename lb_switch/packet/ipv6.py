@@ -13,6 +13,9 @@ DESTINATION_OPTIONS = 60
 
 EXTENSION_HEADERS = frozenset({HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION_OPTIONS})
 """Those a packet is read through to its transport header."""
+MAX_EXTENSION_HEADERS = 8
+"""Nobody has use for more (RFC 8504, section 5.3, lets a node set such a limit), and a packet of
+64 KiB could hold 8,000 to be walked through."""
 
 
 class IPv6Header(View):

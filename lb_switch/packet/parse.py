@@ -157,10 +157,20 @@ def _parse_ipv6(buffer: bytearray, start: int, length: int, partial: bool) -> Pa
     protocol = buffer[start + 6]
     at = start + ipv6.HEADER_LENGTH
     packet = Packet(buffer, start, end, 6, protocol, at, partial)
+    seen_headers = fragment_headers = 0
     while protocol in ipv6.EXTENSION_HEADERS:
+        seen_headers += 1
+        if seen_headers > ipv6.MAX_EXTENSION_HEADERS:
+            raise ParseError(Reason.BAD_HEADER, f"more than {seen_headers - 1} extension headers")
         if at + 8 > end:
             raise ParseError(Reason.TRUNCATED, "an extension header goes beyond the packet")
+        if protocol == ipv6.ROUTING and buffer[at + 3]:
+            # Segments left: it is under way to another address, which the L4 checksum covers.
+            break
         if protocol == ipv6.FRAGMENT:
+            fragment_headers += 1
+            if fragment_headers > 1:
+                raise ParseError(Reason.BAD_HEADER, "a fragment of a fragment")
             offset_and_more = int.from_bytes(buffer[at + 2 : at + 4], "big")
             # RFC 6946: offset 0 and no more to come is an atomic fragment, a whole packet.
             if offset_and_more & 0xFFF9:
