@@ -30,6 +30,9 @@ TCP = 6
 UDP = 17
 _ETHERNET_HEADER = 14
 _ETHERTYPES = {0x0800: 4, 0x86DD: 6}
+_FRAGMENT = 0x3FFF
+"""More fragments, or an offset (RFC 791, section 3.1)."""
+_SHORTEST = {TCP: 20, UDP: 8}
 _TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 
 
@@ -108,7 +111,10 @@ def _wait_until_quiet(path: Path) -> None:
 
 
 def read_pcap(path: Path) -> list[Seen]:
-    """The TCP and UDP packets of a capture file (libpcap format, Ethernet), in order."""
+    """The TCP and UDP packets of a capture file (libpcap format, Ethernet), in order.
+
+    Fragments are left out: no checksum can be told from one of them.
+    """
     data = path.read_bytes()
     seen = []
     order = "<" if data[:4] == b"\xd4\xc3\xb2\xa1" else ">"
@@ -130,6 +136,8 @@ def _dissect(when: float, frame: bytes) -> Seen | None:
         protocol, ttl = packet[9], packet[8]
         addresses = packet[12:20]
         segment = packet[len(header) : int.from_bytes(packet[2:4], "big")]
+        if int.from_bytes(packet[6:8], "big") & _FRAGMENT:
+            return None
         ip_checksum = int.from_bytes(packet[10:12], "big")
         ip_checksum_ok = ones_complement_sum(header) == 0xFFFF
     elif version == 6:
@@ -139,7 +147,7 @@ def _dissect(when: float, frame: bytes) -> Seen | None:
         ip_checksum, ip_checksum_ok = None, True
     else:
         return None
-    if protocol not in {TCP, UDP}:
+    if protocol not in {TCP, UDP} or len(segment) < _SHORTEST[protocol]:
         return None
     half = len(addresses) // 2
     source_port, destination_port = struct.unpack_from("!HH", segment)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
@@ -74,3 +74,11 @@ def test_a_zero_checksum_means_none_for_udp_over_ipv4_only(tmp_path: Path) -> No
 def test_other_packets_are_passed_over(tmp_path: Path) -> None:
     seen = through_a_file(tmp_path, ARP(), IP(dst="10.0.0.1") / ICMP(), PACKETS["UDP"])
     assert [packet.protocol for packet in seen] == [17]
+
+
+def test_fragments_and_runts_are_left_out(tmp_path: Path) -> None:
+    whole = PACKETS["UDP"]
+    fragments = fragment(IP(src="10.0.1.11", dst="10.0.1.100") / UDP() / Raw(bytes(100)), 48)
+    assert len(fragments) > 2
+    runt = IP(src="10.0.1.11", dst="10.0.1.100", proto=6) / Raw(b"short")
+    assert len(through_a_file(tmp_path, whole, *fragments, runt, whole)) == 2
