@@ -108,6 +108,7 @@ def recorded(records: Iterable[Record], vip: Endpoint, protocol: int, about: str
     """
     finder = _Finder(vip, protocol)
     for record in records:
+        finder.tick(record.time)
         link = LINK_TYPES.get(record.interface.link_type)
         start = link.find_ip(record.data) if link else None
         if start is None:
@@ -116,7 +117,7 @@ def recorded(records: Iterable[Record], vip: Endpoint, protocol: int, about: str
             packet = parse(bytearray(record.data), start, len(record.data) - start)
         except ParseError:
             continue
-        finder.note(packet, record.time)
+        finder.note(packet)
     return finder.load(about)
 
 
@@ -138,11 +139,13 @@ class _Finder:
         self._latest: dict[bytes, _Open] = {}
         self._all: list[tuple[bytes, _Open]] = []
 
-    def note(self, packet: Packet, time: float) -> None:
+    def tick(self, time: float) -> None:
         # A timestamp that goes back is taken for the latest so far, as in a replay.
         self._now = max(self._now, time)
         if self._begin == float("-inf"):
             self._begin = time
+
+    def note(self, packet: Packet) -> None:
         if packet.protocol != self._protocol or not packet.key:
             return
         key, from_client = packet.key, True

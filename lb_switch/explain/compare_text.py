@@ -114,7 +114,8 @@ def _about_shares(figures: Figures, comparison: Comparison) -> str:
     shares, ideal = figures.shares, comparison.ideal
     if not sum(figures.connections):
         return "every connection was refused"
-    off = [abs(share - wanted) for share, wanted in zip(shares, ideal, strict=True)]
+    # Rounded, so that of two that are equally far off the first is named.
+    off = [round(abs(share - wanted), 9) for share, wanted in zip(shares, ideal, strict=True)]
     used = [share for share, wanted in zip(shares, ideal, strict=True) if wanted]
     equal = [abs(share - 1 / len(used)) for share in used]
     worst = off.index(max(off))
