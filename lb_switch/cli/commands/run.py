@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,7 +155,10 @@ def _serve(
             write_pcap.live(pcap, switch, config),
             explaining.live(what, switch, config, clock) as begin_to_explain,
         ):
-            loop.run()
+            try:
+                loop.run()
+            finally:
+                _ignore_further_signals()
         if bookkeeper is not None:
             bookkeeper.finish()
     except (CaptureError, SocketInUseError) as error:
@@ -162,6 +166,12 @@ def _serve(
     finally:
         control.close()
         health.close()
+
+
+def _ignore_further_signals() -> None:
+    """Let a second Ctrl-C or SIGTERM not cut the clean-up short."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
