@@ -14,7 +14,6 @@ from lb_switch.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
-    from lb_switch.events import Event
     from lb_switch.explain.pcapng import BothSides
     from lb_switch.explain.pcapng_file import RecordedFile
     from lb_switch.switch import Switch
@@ -37,6 +36,7 @@ def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
     if path is None:
         yield
         return
+    from lb_switch.explain.listeners import attach, detach
     from lb_switch.explain.pcapng_file import LiveListener
     from lb_switch.explain.pcapng_outlet import Outlet, OutletError
 
@@ -46,18 +46,11 @@ def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
         raise CommandError(str(error)) from None
     epoch_ns = time.time_ns() - time.monotonic_ns()
     listener = LiveListener(_sides(switch, config), outlet, epoch_ns)
-    others = switch.observer
-
-    def tell(event: Event) -> None:
-        if others is not None:
-            others(event)
-        listener(event)
-
-    switch.observer = tell
+    attach(switch, listener)
     try:
         yield
     finally:
-        switch.observer = others
+        detach(switch, listener)
         outlet.close()
         if listener.complaint:
             click.echo(f"lb-switch: note: {listener.complaint}", err=True)
@@ -77,4 +70,5 @@ def _sides(switch: Switch, config: Config) -> BothSides:
     from lb_switch.config.build import host_names
     from lb_switch.explain.pcapng import BothSides
 
-    return BothSides(switch.virtual_servers.values(), host_names(config))
+    hosts = {ip: name for name, addresses in config.hosts.items() for ip in addresses}
+    return BothSides(switch.virtual_servers.values(), hosts)

@@ -342,7 +342,7 @@ def test_a_wrong_recording_is_one_clear_line(
         (("--virtual-server", "mail"), "No virtual server 'mail' (there is: web)."),
         (
             ("--weights", "1,x"),
-            "--weights takes 2 numbers up to 65535 (web's): not '1,x'.",
+            "web takes 2 --weights up to 65535: not '1,x'.",
         ),
         (
             ("--leaves", "10.9.9.9:1"),

@@ -48,6 +48,17 @@ def test_a_replay_in_one_file(run: Run, config: Path, recorded: Path, tmp_path: 
             assert comment.startswith(f"{row['verdict']} {row['reason']}")
 
 
+def test_names_come_from_the_table_of_hosts(
+    run: Run, config: Path, recorded: Path, tmp_path: Path
+) -> None:
+    config.write_text('[hosts]\nc1 = "10.0.1.11"\ns2 = ["10.0.2.12"]\n' + config.read_text())
+    target = tmp_path / "both.pcapng"
+    assert run("replay", config, recorded, "--write-pcap", target).exit_code == 0
+    tshark.need_tshark()
+    shown = {name for row in tshark.rows(target, "ip.src_host", "ip.dst_host") for name in row}
+    assert {"c1", "web", "web-rs1", "s2"} <= shown
+
+
 def test_the_input_is_not_overwritten(run: Run, config: Path, recorded: Path) -> None:
     before = recorded.read_bytes()
     result = run("replay", config, recorded, "--write-pcap", recorded)
@@ -132,6 +143,8 @@ def test_real_traffic_opens_cleanly(lab: Lab, tmp_path: Path) -> None:
         assert went[1] == "server-side"
         assert f"→ {went[2]}:" in came[3]
     assert len({row[2] for row in servers}) > 1
+    machines = {name for pair in tshark.rows(path, "ip.src_host", "ip.dst_host") for name in pair}
+    assert {"c1", "c2", "s1", "s2"} <= machines, "named by the lab's table of hosts"
     largest = max(int(length) for (length,) in tshark.rows(path, "frame.len"))
     completed = tshark.rows(path, "frame.len", only='frame.comment contains "completed"')
     if lab.capture == "tun":

@@ -126,7 +126,7 @@ def _group(
             word.isascii() and word.isdigit() and int(word) <= 65535 for word in words
         ):
             raise click.UsageError(
-                f"--weights takes {len(own)} numbers up to 65535 ({table.name}'s): not {weights!r}.",
+                f"{table.name} takes {len(own)} --weights up to 65535: not {weights!r}.",
                 context,
             )
         own = [int(word) for word in words]
