@@ -74,6 +74,7 @@ class Lab:
         switch: bool = True,
         check_interval: float = 1.0,
         switch_options: Mapping[str, int | str] = MappingProxyType({}),
+        check_invariants: bool = False,
     ) -> None:
         self.prefix = f"lbt{secrets.token_hex(3)}-" if prefix is None else _checked_prefix(prefix)
         self.topology = topology
@@ -84,6 +85,7 @@ class Lab:
         self.scheduler = scheduler
         self.check_interval = check_interval
         self.switch_options = switch_options
+        self.check_invariants = check_invariants
         self._with_switch = switch
         self._started: list[subprocess.Popen[Any]] = []
 
@@ -97,7 +99,17 @@ class Lab:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        failure = ""
+        if self.check_invariants and kind is None:
+            try:
+                self.stop_switch()
+            except UnknownNameError:  # down already
+                pass
+            except LabError as failed:
+                failure = str(failed)
         self.down()
+        if failure:
+            raise LabError(failure)
 
     # --- building and removing -------------------------------------------------------------------
 
@@ -284,9 +296,10 @@ class Lab:
         )
         log_path = self.directory / "switch.log"
         with log_path.open("ab") as log:
-            process = self.popen(
-                SWITCH, [*lb_switch(), "run", str(self.config_path)], stdout=log, stderr=log
-            )
+            argv = [*lb_switch(), "run", str(self.config_path)]
+            if self.check_invariants:
+                argv.append("--check-invariants")
+            process = self.popen(SWITCH, argv, stdout=log, stderr=log)
         with self._changing() as state:
             state.switch = next(each for each in state.processes if each.pid == process.pid)
             state.capture, state.scheduler = self.capture, self.scheduler
@@ -294,14 +307,19 @@ class Lab:
             raise LabError(f"the switch did not start: {_last_line_of(log_path)}")
 
     def stop_switch(self) -> None:
-        """End the switch program as an operator would (SIGTERM), and wait until it is gone."""
+        """End the switch program as an operator would (SIGTERM), and wait until it is gone.
+
+        Raises LabError with its last words if it has failed: a broken invariant, say.
+        """
         with self._changing() as state:
             record, state.switch = state.switch, None
         if record is not None:
             end_recorded([record])
             for process in self._started:
-                if process.pid == record.pid:
-                    process.wait()
+                # A negative code is a signal: somebody wanted its end.
+                if process.pid == record.pid and process.wait() > 0:
+                    log = self.directory / "switch.log"
+                    raise LabError(f"the switch failed: {_last_line_of(log)}")
 
     def cli(self, *arguments: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run `lb-switch ARGUMENTS` in the switch's namespace."""

@@ -9,6 +9,8 @@
 `module_lab`  one lab for a whole module, as the module's `pytestmark` says
 `make_lab`    a function that makes one, with the same arguments; for tests that need two
 
+The switch checks its invariants all the while; a switch that has failed fails the test.
+
 A test that uses one of them is marked `netns`.  What such a test needs and the machine lacks skips
 it, with the reason; with CI=true in the environment it fails instead.  Loaded by
 `-p netns_lab.pytest_plugin`, or as an entry point of group `pytest11`.
@@ -83,4 +85,4 @@ def _lab(arguments: dict[str, Any]) -> Lab:
     topology = arguments.pop("topology", "textbook")
     if not isinstance(topology, Topology):
         topology = TOPOLOGIES[topology]
-    return Lab(topology, **arguments)
+    return Lab(topology, **{"check_invariants": True, **arguments})

@@ -21,7 +21,7 @@ def balanced(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The echo lab, its switch running, once for each capture."""
     from netns_lab.topology import ECHO_LAB
 
-    with Lab(ECHO_LAB, capture=request.param) as lab:
+    with Lab(ECHO_LAB, capture=request.param, check_invariants=True) as lab:
         yield lab
 
 
@@ -157,6 +157,16 @@ def test_both_address_families(lab: Lab, capture: str) -> None:
         assert (secure["errors"], secure["answers"]) == ([], {"s2": 2, "s3": 2})
         assert lab.client("c1", "transfer", f"http://{host}/")["errors"] == []
         assert lab.client("c1", "udp", f"{host}:7", "--sizes", "1,1400")["errors"] == []
+
+
+def test_a_switch_that_fails_on_the_way_fails_the_lab() -> None:
+    with (
+        pytest.raises(LabError, match=r"the switch failed: .*lbtun is gone"),
+        Lab(check_invariants=True) as lab,
+    ):
+        assert lab.client("c1", "requests", f"http://{VIP}/", "-n", "2")["errors"] == []
+        lab.exec("switch", ["ip", "link", "del", "lbtun"], check=True)
+    assert lab.prefix not in [each.prefix for each in labs.list_labs()]
 
 
 def test_a_switch_that_cannot_start_is_quoted_and_leaves_no_lab() -> None:

@@ -34,7 +34,7 @@ TOPOLOGY = replace(
 
 @pytest.fixture(scope="module", params=["tun", "nfqueue"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with Lab(TOPOLOGY, capture=request.param) as made:
+    with Lab(TOPOLOGY, capture=request.param, check_invariants=True) as made:
         yield made
 
 

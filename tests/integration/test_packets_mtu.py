@@ -28,7 +28,7 @@ TWENTY_MEGABYTES = "20000000"
 
 @pytest.fixture(scope="module", params=["tun", "nfqueue"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with Lab(NARROW, capture=request.param) as made:
+    with Lab(NARROW, capture=request.param, check_invariants=True) as made:
         yield made
 
 
