@@ -70,5 +70,4 @@ def _sides(switch: Switch, config: Config) -> BothSides:
     from lb_switch.config.build import host_names
     from lb_switch.explain.pcapng import BothSides
 
-    hosts = {ip: name for name, addresses in config.hosts.items() for ip in addresses}
-    return BothSides(switch.virtual_servers.values(), hosts)
+    return BothSides(switch.virtual_servers.values(), host_names(config))
