@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 FAILED = "x"
 LONGEST = 40
+LONGEST_SLICE = 44
+"""Characters of a bar, lest its line be longer than a terminal's."""
 
 
 def bars(rows: Sequence[tuple[str, float, str]], longest: int = LONGEST) -> list[str]:
@@ -39,6 +41,8 @@ def slice_line(
         symbol(name) * _characters(answered.get(name, 0), per_character) for name in servers
     )
     bar += FAILED * _characters(failed, per_character)
+    if len(bar) > LONGEST_SLICE:
+        bar = f"{bar[:LONGEST_SLICE]}+"
     return f"{end:>5.1f}s {sum(answered.values()):>9} {failed:>7}   {bar}".rstrip()
 
 

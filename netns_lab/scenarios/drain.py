@@ -19,7 +19,7 @@ from netns_lab.scenarios.stage import Stage, SurpriseError
 from netns_lab.topology import VirtualServer
 
 NAME = "drain"
-SUMMARY = "a server is taken out of service without cutting off the download it is serving"
+SUMMARY = "a server leaves for repair; its long download is not cut off"
 TOPOLOGY = scenery.topology(NAME, SUMMARY, scenery.web())
 
 RATE = 60.0

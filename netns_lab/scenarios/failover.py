@@ -14,7 +14,7 @@ from netns_lab.scenarios.running_traffic import Traffic
 from netns_lab.scenarios.stage import Stage, SurpriseError
 
 NAME = "failover"
-SUMMARY = "a server dies in mid-traffic; the switch notices, sends nobody there, takes it back"
+SUMMARY = "a server dies in mid-traffic; who notices, and what it costs"
 TOPOLOGY = scenery.topology(NAME, SUMMARY, scenery.web(check="http"))
 
 VICTIM = "s2"
@@ -104,7 +104,7 @@ def _act(stage: Stage, traffic: Traffic, health: HealthWatch) -> tuple[Moments, 
         assert found is not None
         return found
 
-    chart = LiveChart(stage.narrator, traffic, scenery.SERVERS)
+    chart = LiveChart(stage.narrator, traffic, scenery.SERVERS, per_character=3)
     chart.run(STEADY)
     killed = time.monotonic()
     stage.lab.kill_server(VICTIM)
@@ -125,7 +125,7 @@ def judge(requests: list[Request], moments: Moments) -> list[Expectation]:
     share = 100 * len(failures(blind)) / len(blind) if blind else 0.0
     absent = answered_by(started_within(requests, known, moments.serving))[VICTIM]
     back = [each.started for each in requests if each.server == VICTIM and each.started > known]
-    first = min(back, default=float("inf")) - moments.up
+    first = max(0.0, min(back, default=float("inf")) - moments.up)
     lasted = max((each.started for each in requests), default=0.0) - min(
         (each.started for each in requests), default=0.0
     )

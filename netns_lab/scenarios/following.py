@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 import time
@@ -46,17 +47,23 @@ class Follower:
         traceback: TracebackType | None,
     ) -> None:
         assert self._process is not None
+        code = self._process.poll()
         self._process.terminate()
         if error is not None:
             return  # the lab's end is near, and takes care of it
+        if code is not None:
+            raise LabError(f"{self._host}: {shlex.join(self._argv)}: ended by itself, code {code}")
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise LabError(f"{self._host}: {self._argv[0]}: does not end") from None
+            raise LabError(f"{self._host}: {shlex.join(self._argv)}: does not end") from None
         self._thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
     def _follow(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._take(line, time.monotonic())
+            if line.endswith("\n"):  # the last one may be cut short by its writer's end
+                self._take(line, time.monotonic())

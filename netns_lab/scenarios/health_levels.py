@@ -14,7 +14,7 @@ from netns_lab.scenarios.stage import Stage, SurpriseError
 from netns_lab.topology import SWITCH, VirtualServer
 
 NAME = "health-levels"
-SUMMARY = "a host, a program, an application fails: what checks by icmp, tcp and http notice"
+SUMMARY = "what checks by icmp, tcp and http notice, and what they miss"
 
 Kind = Literal["icmp", "tcp", "http"]
 KINDS: tuple[Kind, ...] = ("icmp", "tcp", "http")

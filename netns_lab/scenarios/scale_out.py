@@ -20,7 +20,7 @@ from netns_lab.scenarios.stage import Stage
 from netns_lab.sniff import Seen, sniff
 
 NAME = "scale-out"
-SUMMARY = "one server is overloaded; servers are added while traffic runs, and it speeds up"
+SUMMARY = "one server is overloaded; servers added under way speed it up"
 TOPOLOGY = scenery.topology(NAME, SUMMARY, scenery.web(("s1",)))
 
 WORKERS = 2
