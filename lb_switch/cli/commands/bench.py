@@ -119,6 +119,8 @@ def engine(names: tuple[str, ...], quick: bool, output: Path) -> None:
         results = report.run(_names(names), quick=quick, say=_progress)
     except LookupError as error:
         raise CommandError(f"bench engine: {error.args[0]}", BAD_USAGE) from None
+    except report.BenchmarkError as error:
+        raise CommandError(f"bench engine: {error}") from None
     output.mkdir(parents=True, exist_ok=True)
     path = output / report.JSON
     _write_json(path, results)
