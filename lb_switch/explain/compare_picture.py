@@ -7,6 +7,7 @@ leaves.  Made by hand, without a library; readable on light and on dark ground.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
@@ -23,6 +24,8 @@ _PANEL = (_WIDTH - 2 * _MARGIN - _GAP) // _COLUMNS
 _BARS, _PLOT_LEFT = 120, 196
 _BAR_STEP = 22
 _PLOT_TOP, _PLOT_LEAST = 34, 104
+_LINE = 130
+"""Characters of small text that fit across the picture."""
 _POINTS = 200
 """Places along the time axis at which lines are drawn: means of what lies between."""
 
@@ -65,7 +68,9 @@ def picture(comparison: Comparison) -> str:
         max(*shares, *comparison.ideal), _round_up(highest), plot, _PLOT_TOP + plot + 30 + moves
     )
     legend = list(_legend(comparison))
-    top = 66 + 20 * len(legend)
+    about = textwrap.wrap(headline(comparison), _LINE)
+    shift = 16 * (len(about) - 1)
+    top = 66 + shift + 20 * len(legend)
     rows = -(-len(comparison.figures) // _COLUMNS)
     height = top + rows * (scales.panel_height + _GAP) - _GAP + _MARGIN
     size = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
@@ -76,8 +81,8 @@ def picture(comparison: Comparison) -> str:
         f"@media (prefers-color-scheme: dark) {{{_STYLE_DARK}{_colours(_DARK)}}}</style>",
         f'<rect class="ground" width="{_WIDTH}" height="{height}"/>',
         _text(_MARGIN, 34, "One load, every scheduler", "title"),
-        _text(_MARGIN, 54, headline(comparison), "small"),
-        *(_group(_MARGIN, 76 + 20 * row, line) for row, line in enumerate(legend)),
+        *(_text(_MARGIN, 54 + 16 * row, line, "small") for row, line in enumerate(about)),
+        *(_group(_MARGIN, 76 + shift + 20 * row, line) for row, line in enumerate(legend)),
     ]
     for number, figures in enumerate(comparison.figures):
         x = _MARGIN + number % _COLUMNS * (_PANEL + _GAP)

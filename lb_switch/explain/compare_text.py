@@ -211,7 +211,7 @@ def _farthest(figures: Figures, comparison: Comparison) -> float:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f}".removesuffix(".0") + " s"
+    return f"{seconds:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}s"
 
 
 def _percent(share: float) -> str:

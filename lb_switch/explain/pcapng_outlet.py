@@ -5,10 +5,10 @@ file non-blocking: so a thread of its own does the writing (a blocked `write` ho
 packet path needs), fed by a queue with a bound in bytes.  What finds the queue full is dropped and
 counted.
 
-    outlet = Outlet("both.pcapng")         # raises OutletError: one clear line
-    outlet.put(blocks)     # never blocks; False: dropped
-    outlet.close()                          # waits a little for what is still queued
-    if outlet.complaint: ...                # one line: how many were lost, and why
+    outlet = Outlet("both.pcapng")      # raises OutletError: one clear line
+    outlet.put(blocks)                  # never blocks; False: dropped
+    outlet.close()                      # waits a little for what is still queued
+    if outlet.complaint: ...            # one line: how many were lost, and why
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Outlet:
         if not self.dropped and not self._failure:
             return ""
         why = self._failure or "the file, or its reader, was too slow"
-        return f"{self.name}: {self.dropped} not written: {why}"
+        return f"{self.name}: {self.dropped} records not written: {why}"
 
     def close(self, patience: float = PATIENCE) -> None:
         """Wait at most `patience` seconds until everything is written.  Idempotent."""

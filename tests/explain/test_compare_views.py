@@ -206,7 +206,10 @@ def test_one_panel_for_each_scheduler_on_common_scales(comparison: Comparison) -
 def test_no_text_leaves_its_panel_or_lies_on_another(comparison: Comparison, wide: bool) -> None:
     if wide:
         comparison = compare(synthetic(50, 500, 1, version=6), long_group(), Settings())
-    for panel in panels(picture(comparison)).values():
+    svg = picture(comparison)
+    for text in ET.fromstring(svg).findall(f"{SVG}text"):
+        assert 0.62 * 11 * len(text.text or "") <= 960 - 24, text.text
+    for panel in panels(svg).values():
         (frame,) = (rect for rect in panel.iter(f"{SVG}rect") if rect.get("class") == "panel")
         right, bottom = float(frame.get("width", "")), float(frame.get("height", ""))
         boxes = []

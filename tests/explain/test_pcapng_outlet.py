@@ -57,7 +57,7 @@ def test_a_fifo_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
     outlet.close(patience=0.05)
     assert time.monotonic() - begin < 2
     assert outlet.dropped == 5, "three still waited, two found no room"
-    assert outlet.complaint.startswith(f"{path}: 5 not written: ")
+    assert outlet.complaint.startswith(f"{path}: 5 records not written: ")
 
 
 def test_a_fifo_s_late_reader_gets_what_waited(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_reader_that_dies(tmp_path: Path) -> None:
     assert not outlet.put(b"x")
     outlet.close()
     assert outlet.dropped >= lost + 1
-    assert outlet.complaint == f"{path}: {outlet.dropped} not written: Broken pipe"
+    assert outlet.complaint == f"{path}: {outlet.dropped} records not written: Broken pipe"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -112,4 +112,4 @@ def test_a_full_disk(tmp_path: Path) -> None:
     outlet = Outlet("/dev/full")
     outlet.put(b"x")
     outlet.close()
-    assert outlet.complaint == "/dev/full: 1 not written: No space left on device"
+    assert outlet.complaint == "/dev/full: 1 records not written: No space left on device"
