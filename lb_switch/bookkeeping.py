@@ -61,6 +61,7 @@ class Bookkeeping:
         address, port = pack_endpoint(real_server.endpoint)
         translated = FlowKey.of(key)._replace(destination=address, destination_port=port)
         one_packet = virtual_server.one_packet and protocol == UDP
+        pool = None
         if virtual_server.forward == "full_nat":
             source = virtual_server.snat.packed
             pool = self._port_pool(protocol, address + source + port)
@@ -88,6 +89,7 @@ class Bookkeeping:
         connection = Connection(
             protocol, key, reply_key, real_server, to_server, to_client, state, now
         )
+        connection.port_pool = pool
         try:
             self._insert(connection, now, reply_only=one_packet)
         except (KeyClashError, TableFullError):
@@ -169,9 +171,5 @@ class Bookkeeping:
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
 
     def _release_port(self, connection: Connection) -> None:
-        # A pool's key holds the source address of full NAT, which is no client's: none is found
-        # for a connection of plain NAT.
-        reply_key = connection.reply_key
-        pool = self._port_pools.get((connection.protocol, reply_key[:-2]))
-        if pool is not None:
-            pool.release(int.from_bytes(reply_key[-2:], "big"))
+        if connection.port_pool is not None:
+            connection.port_pool.release(int.from_bytes(connection.reply_key[-2:], "big"))

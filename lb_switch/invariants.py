@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, STEADY, State
+from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer
@@ -23,6 +24,7 @@ def check_invariants(switch: Switch) -> None:
     table = switch.connections
     active: Counter[RealServer] = Counter()
     inactive: Counter[RealServer] = Counter()
+    ports_out: Counter[PortPool] = Counter()
     count = half_open = number_of_keys = 0
     for connection in table:
         count += 1
@@ -52,6 +54,8 @@ def check_invariants(switch: Switch) -> None:
             connection.steady == (connection.state in STEADY),
             f"steady is {connection.steady} in {connection.state.name}",
         )
+        if connection.port_pool is not None:
+            ports_out[connection.port_pool] += 1
         _require(
             connection.bucket is not None and connection in connection.bucket.connections,
             "a connection without a timer",
@@ -68,6 +72,8 @@ def check_invariants(switch: Switch) -> None:
                 table.may_give_way(connection) == superfluous,
                 f"whether it may give way is wrong in {connection.state.name}",
             )
+    for pool, number in ports_out.items():
+        _require(pool.in_use == number, f"{pool.in_use} ports are out, {number} connections")
     held = sum(len(shard) for shards in table.shards.values() for shard in shards)
     _require(held == number_of_keys, f"{held} keys, but {count} connections have {number_of_keys}")
     _require(len(table) == count, f"the table says {len(table)}, and holds {count}")

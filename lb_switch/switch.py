@@ -515,6 +515,9 @@ class Switch:
             return self._reject(packet, Reason.KEY_CLASH, virtual_server)
         except TableFullError:
             return drop(Reason.TABLE_FULL, virtual_server)
+        if state is State.ESTABLISHED:  # in mid-stream, or at its end
+            segment = TCPHeader(packet.buffer, packet.l4)
+            self._follow(connection, Direction.ORIGINAL, segment, now)
         self._forward(packet, connection, Direction.ORIGINAL, now)
         one_packet = virtual_server.one_packet and packet.protocol == UDP
         verdict = ONE_PACKET if one_packet else NEW

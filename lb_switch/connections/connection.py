@@ -9,6 +9,7 @@ from lb_switch.tally import ONE_PACKET, Traffic
 
 if TYPE_CHECKING:
     from lb_switch.connections.timeouts import Bucket
+    from lb_switch.nat.port_pool import PortPool
     from lb_switch.nat.translation import Translation
     from lb_switch.servers import RealServer
 
@@ -27,6 +28,7 @@ class Connection:
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
     `bucket`        where the timer wheel will look at it next
     `steady`        whether its packets may take the short road
+    `port_pool`     full NAT: where its source port goes back to in the end
     """
 
     __slots__ = (
@@ -35,6 +37,7 @@ class Connection:
         "bucket",
         "last_seen",
         "original_key",
+        "port_pool",
         "protocol",
         "real_server",
         "reply_key",
@@ -67,6 +70,7 @@ class Connection:
         self.steady = state in STEADY
         self.last_seen = now
         self.bucket: Bucket | None = None
+        self.port_pool: PortPool | None = None
         self.tally_to_server = 0
         self.tally_to_client = 0
         self.acked_by_client = NOTHING_ACKED

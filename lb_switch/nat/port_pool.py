@@ -19,12 +19,17 @@ class PortPool:
     meet the new one as seldom as can be.
     """
 
-    __slots__ = ("_free", "_last", "_next")
+    __slots__ = ("_first", "_free", "_last", "_next")
 
     def __init__(self, first: int = FIRST_PORT, last: int = LAST_PORT) -> None:
-        self._next = first
+        self._first = self._next = first
         self._last = last
         self._free: deque[int] = deque()
+
+    @property
+    def in_use(self) -> int:
+        """How many ports are given out."""
+        return self._next - self._first - len(self._free)
 
     def allocate(self) -> int | None:
         """Return a port that nobody has, or None when all are in use."""

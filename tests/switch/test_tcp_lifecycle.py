@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP
 
+from lb_switch.connections.connection import NOTHING_ACKED
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.connections.timeouts import GRANULARITY, HORIZON
 from lb_switch.invariants import check_invariants
@@ -271,3 +272,20 @@ def test_unknown_tcp_may_be_scheduled() -> None:
     assert talk.state() is State.ESTABLISHED
     reset = send(switch, tcp(("10.0.1.12", 5), VIP, "R"))
     assert reset.action is Action.DROP, "a RST opens nothing"
+
+
+@pytest.mark.parametrize(
+    ("flags", "state"),
+    [("A", State.ESTABLISHED), ("FA", State.CLOSE_WAIT), ("F", State.CLOSE_WAIT)],
+)
+def test_what_is_scheduled_in_mid_stream_has_the_state_of_its_first_segment(
+    flags: str, state: State
+) -> None:
+    talk = Dialogue(switch4(Settings(unknown_tcp="schedule")))
+    assert talk.client(flags, b"in the middle", ack=77).reason is Reason.NEW_CONNECTION
+    assert talk.state() is state
+    assert talk.connection.acked_by_client == (77 if "A" in flags else NOTHING_ACKED)
+    check_invariants(talk.switch)
+    talk.server("R", seq=77)
+    assert talk.state() is State.CLOSE
+    check_invariants(talk.switch)
