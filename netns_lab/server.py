@@ -6,7 +6,7 @@ Every HTTP answer names the server, the client address it saw and the address it
 behind destination NAT that is the client's own address and the *real* server's.
 
     GET  /                  who answered: JSON, or a page for a browser
-    GET  /bytes/N           N bytes of netns_lab.payload
+    GET  /bytes/N           N bytes of netns_lab.payload; with ?rate=R, R of them per second
     POST /upload  (or PUT)  the length and the SHA-256 of the body, as JSON
     GET  /slow?seconds=S    answers after S seconds (at most 60)
     GET  /health            200, or the status set by PUT /health?status=N (200 to 599)
@@ -117,7 +117,7 @@ class _HTTPHandler(BaseHTTPRequestHandler):
                 self.server.workforce.work()
             self._identity()
         elif path.startswith("/bytes/"):
-            self._bytes(path.removeprefix("/bytes/"))
+            self._bytes(path.removeprefix("/bytes/"), _number(query, "rate", 0.0))
         elif path == "/slow":
             time.sleep(min(_number(query, "seconds", 1.0), LONGEST_WAIT))
             self._identity()
@@ -182,7 +182,7 @@ class _HTTPHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _bytes(self, text: str) -> None:
+    def _bytes(self, text: str, rate: float) -> None:
         if not text.isascii() or not text.isdigit():
             self._json({"error": f"not a number of bytes: {text}"}, 400)
             return
@@ -190,6 +190,8 @@ class _HTTPHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             for block in payload_blocks(int(text)):
                 self.wfile.write(block)
+                if rate > 0:
+                    time.sleep(min(len(block) / rate, LONGEST_WAIT))
 
     def _upload(self) -> None:
         if self.headers.get("Content-Length") is None:

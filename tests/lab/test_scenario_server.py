@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from netns_lab import client
+from netns_lab.payload import payload
 from tests.lab.test_server_and_client import Running, fetch, running
 
 
@@ -32,6 +33,12 @@ def test_a_limited_server_does_so_much_at_a_time_and_no_more(server: Running) ->
     took = time.monotonic() - started
     assert result["answers"] == {"s1": 8}
     assert 0.4 <= took < 0.75  # eight pieces of work for two workers; one would need 0.8 s
+
+
+def test_bytes_come_at_the_rate_that_was_asked_for(server: Running) -> None:
+    started = time.monotonic()
+    assert fetch(f"{server.http}/bytes/200000?rate=1000000") == payload(200_000)
+    assert 0.2 <= time.monotonic() - started < 0.6
 
 
 def test_other_answers_do_not_wait_for_work(server: Running) -> None:
