@@ -25,8 +25,9 @@ def walk(record: PacketRecord, style: Style) -> Iterator[str]:
 
 def _arithmetic(update: Update, style: Style) -> Iterator[str]:
     if update.partial:
-        yield "    a partial checksum S: only the sum of the pseudo-header (addresses, protocol,"
-        yield "    length), not inverted; the network card adds the rest. So ports do not count:"
+        yield "    a partial checksum S: only the sum of the pseudo-header (addresses,"
+        yield "    protocol, length), not inverted. The network card adds the rest later, so"
+        yield "    that ports do not count yet:"
         yield "    S' = S + ~m + m'  for each word m that becomes m'"
     else:
         yield "    HC' = ~(~HC + ~m + m')  for each word m that becomes m'  (RFC 1624, eq. 3)"

@@ -68,7 +68,7 @@ def updates(before: bytes, after: bytes, whole: bool, partial: bool) -> Iterator
         if not words and old == new:
             continue
         absent = layer.name == "UDP" and old == 0 and not own_partial
-        complete = cover.complete(whole)
+        complete = own_partial or cover.complete(whole)
         found.append(
             Update(
                 f"{layer.title} {field.name}",
@@ -126,7 +126,7 @@ class _Cover:
         if layer.is_ip:
             self._end = layer.end
         else:
-            self._end = min(len(before), ip.start + _total_length(ip))
+            self._end = ip.start + _total_length(ip)
         self._pseudo = layer.name in _PROTOCOLS
 
     def changed(self, field_start: int, pseudo_only: bool) -> Iterator[Word]:
@@ -139,7 +139,7 @@ class _Cover:
                 if field is not None:
                     yield from self._words(field.start, field.end, name, -1)
         if not pseudo_only:
-            for at in range(self._layer.start, self._end, 2):
+            for at in range(self._layer.start, min(self._end, len(before)), 2):
                 if at != field_start and before[at : at + 2] != after[at : at + 2]:
                     yield from self._words(at, min(at + 2, self._end), self._name_at(at), at)
 

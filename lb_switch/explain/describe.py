@@ -33,7 +33,8 @@ def summarise(data: bytes, length: int) -> Summary:
     if l4 is None:
         protocol = ip.text("protocol" if ip.name == "IPv4" else "next header")
         what = fragment or f"protocol {protocol}"
-        return Summary(source, destination, what, what)
+        short = what.rpartition(", ")[0].replace("fragment from byte ", "fragment at ")
+        return Summary(source, destination, what, what if not fragment else short)
     payload = max(0, _total(ip, length) - l4.end)
     what, short = _said(l4, data, payload)
     if l4.name.startswith("ICMP"):

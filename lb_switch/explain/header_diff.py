@@ -8,7 +8,7 @@ from lb_switch.explain.checksum_walk import walk
 from lb_switch.explain.dissect import Field, Layer, dissect
 from lb_switch.explain.reasons import sentence
 from lb_switch.explain.schema import DroppedRecord, EndRecord, Header, PacketRecord, Record
-from lb_switch.explain.style import WIDTH, Style
+from lb_switch.explain.style import Style
 
 _NAME, _VALUE = 20, 27
 
@@ -58,8 +58,7 @@ class HeaderDiff:
                 yield from self._row(old_field, new_field)
         yield from self._footer(record, before, after)
         if self._checksum:
-            for line in walk(record, style):
-                yield line if len(line) <= WIDTH or style.colour else line[:WIDTH]
+            yield from walk(record, style)
 
     def _row(self, old: Field, new: Field) -> Iterator[str]:
         style = self._style

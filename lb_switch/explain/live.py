@@ -62,7 +62,7 @@ class Broadcast:
             _log.warning("nobody reads any more what the packets tell")
             detach(self._switch, self)
 
-    def finish(self, now: float, patience: float = PATIENCE) -> None:
+    def finish(self, now: float, patience: float) -> None:
         """Detach, write the last line into every outlet, and close them."""
         detach(self._switch, self)
         for outlet in self.outlets:
@@ -91,13 +91,17 @@ class Reader:
             os.close(readable)
         self.outlet = Outlet(writable, name)
 
-    def wait(self, patience: float = PATIENCE) -> None:
-        """Let it come to its end; after `patience` seconds end it."""
+    def wait(self, patience: float) -> bool:
+        """Let it come to its end, and after `patience` seconds end it; return whether all is well.
+
+        A view whose own reader had enough (`| head`) ends well.
+        """
         try:
-            self._process.wait(patience)
+            return self._process.wait(patience) == 0
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            return False
 
 
 class Live:
@@ -105,6 +109,7 @@ class Live:
 
     view: the arguments of `lb-switch explain` that show them on stdout; None: nothing is shown.
     record: the file that is written; None: none.  hosts: names of machines by address.
+    patience: seconds that each reader gets at the end.
     Raises OSError if the file cannot be opened.
     """
 
@@ -116,7 +121,9 @@ class Live:
         view: Sequence[str] | None,
         record: Path | None,
         hosts: Mapping[str, str],
+        patience: float = PATIENCE,
     ) -> None:
+        self._patience = patience
         self._readers: list[Reader] = []
         if record is not None:
             self._readers.append(_recorder(record))
@@ -128,14 +135,16 @@ class Live:
 
     def close(self, now: float) -> list[str]:
         """Tell the end, wait for the readers, return a line for each that missed something."""
-        self._broadcast.finish(now)
+        self._broadcast.finish(now, self._patience)
+        lines = []
         for reader in self._readers:
-            reader.wait()
-        return [
-            f"{outlet.name}: {outlet.dropped:,} events were dropped: its reader is too slow or gone"
-            for outlet in self._broadcast.outlets
-            if outlet.dropped
-        ]
+            well, outlet = reader.wait(self._patience), reader.outlet
+            if outlet.dropped:
+                why = "its reader is too slow, or gone"
+                lines.append(f"{outlet.name}: {outlet.dropped:,} events were dropped: {why}")
+            elif not well:
+                lines.append(f"{outlet.name}: not complete: its reader did not take everything")
+        return lines
 
 
 def _recorder(path: Path) -> Reader:

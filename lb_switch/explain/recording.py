@@ -51,9 +51,7 @@ class Recording:
             if ended:
                 raise self._error(f"line {number}: something follows the end of the recording")
             if not line.endswith(b"\n"):
-                raise self._error(
-                    f"cut off in line {number}; the {_events(count)} before it is whole"
-                )
+                raise self._error(f"cut off in line {number}; {_whole(count)}")
             try:
                 record = decode(line)
             except ValidationError as error:
@@ -63,8 +61,8 @@ class Recording:
             yield record
         if not ended:
             raise self._error(
-                f"cut off after line {number}: the last line is missing (a killed switch writes"
-                f" none); the {_events(count)} before it is whole"
+                f"cut off after line {number}: the last line is missing, which a killed switch"
+                f" does not write; {_whole(count)}"
             )
 
     def _read_header(self) -> Header:
@@ -106,8 +104,8 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {problem['msg']}" if where else str(problem["msg"])
 
 
-def _events(count: int) -> str:
-    return "1 event" if count == 1 else f"{count:,} events"
+def _whole(count: int) -> str:
+    return f"what came before is whole: {count:,} event{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True)

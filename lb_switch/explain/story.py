@@ -113,7 +113,8 @@ class Story:
             about.append(f"virtual server {record.virtual_server}")
         if not about:
             return text
-        return f"{text}: {' of '.join(about).replace(' ', NO_BREAK)}"
+        whom = " of ".join(about).replace(" ", NO_BREAK)
+        return f"{text} ({whom})" if ":" in text else f"{text}: {whom}"
 
     def _choice(self, choice: ChoiceEntry) -> Iterator[str]:
         name = self._who.called

@@ -1,0 +1,147 @@
+"""The header diff and the walk through the checksums: what a person reads."""
+
+from __future__ import annotations
+
+from lb_switch.explain.style import ASCII, Style
+from tests.explain import told
+
+
+def rows(number: int) -> list[str]:
+    return [" ".join(line.split()) for line in told.of_packet("diff", number)]
+
+
+def marked(number: int) -> list[str]:
+    return [row for row in rows(number) if "≠" in row]
+
+
+def test_the_changed_fields_of_a_syn_are_marked_and_no_others() -> None:
+    assert marked(1) == [
+        "header checksum 0x6461 ≠ 0x63ba",
+        "destination 10.0.1.100 ≠ 10.0.2.11",
+        "destination port 80 ≠ 8080",
+        "checksum 0xd8fb ≠ 0xb914",
+    ]
+    assert "source 10.0.1.11 10.0.1.11" in rows(1)
+    assert "sequence 1000 1000" in rows(1)
+
+
+def test_the_footer_counts_the_changed_bytes() -> None:
+    text = " ".join(rows(1))
+    assert (
+        "changed: 8 of 40 bytes (IPv4 header checksum 2, IPv4 destination 2, TCP destination port"
+        " 2, TCP checksum 2)" in text
+    )
+    record = told.packet(1)
+    differ = sum(a != b for a, b in zip(record.bytes_before, record.bytes_after, strict=True))
+    assert differ == 8
+
+
+def test_an_error_is_changed_outside_and_inside() -> None:
+    assert marked(16) == [
+        "header checksum 0x63ac ≠ 0x6449",
+        "source 10.0.2.1 ≠ 10.0.1.100",
+        "checksum 0x143b ≠ 0x1394",
+        "header checksum 0x63ae ≠ 0x6455",
+        "destination 10.0.2.11 ≠ 10.0.1.100",
+        "destination port 8080 ≠ 80",
+        "checksum 0xa2a2 ≠ 0xc289",
+    ]
+    titles = [row for row in rows(16) if row in {"IPv4", "ICMP", "quoted IPv4", "quoted UDP"}]
+    assert titles == ["IPv4", "ICMP", "quoted IPv4", "quoted UDP"]
+
+
+def test_ipv6_has_no_header_checksum() -> None:
+    assert marked(22) == [
+        "destination 2001:db8:1::100 ≠ 2001:db8:2::11",
+        "destination port 80 ≠ 8080",
+        "checksum 0x92e5 ≠ 0x7493",
+    ]
+
+
+def test_what_is_not_forwarded_has_no_diff() -> None:
+    assert rows(13) == [
+        "packet 13 at 0.503000: drop, truncated",
+        "not rewritten: shorter than its own headers claim",
+        "",
+    ]
+
+
+def test_a_long_packet_says_how_much_of_it_is_there() -> None:
+    assert "the recording keeps the first 192 bytes of it" in rows(5)
+
+
+def test_long_addresses_get_a_line_each() -> None:
+    from lb_switch.explain.header_diff import HeaderDiff
+    from lb_switch.explain.recording import Recording
+    from tests.support.dialogue import make_switch, send
+    from tests.support.packets import tcp
+
+    vip = ("2001:db8:1111:2222:3333:4444:5555:100", 80)
+    rip = ("2001:db8:2222:3333:4444:5555:6666:11", 80)
+    switch = make_switch(vip, (rip,))
+    teller = told.Teller(switch)
+    send(switch, tcp(("2001:db8:1111:2222:3333:4444:5555:11", 40000), vip, "S"))
+    recording = Recording(teller.finish(1.0), "x")
+    view = HeaderDiff(recording.header, Style())
+    lines = [line for record in recording for line in view.show(record)]
+    at = next(i for i, line in enumerate(lines) if "destination " in line)
+    assert lines[at].endswith(vip[0])
+    assert lines[at + 1].endswith(f"≠ {rip[0]}")
+    assert max(map(len, lines)) <= 80
+
+
+def test_changes_are_coloured_as_well() -> None:
+    coloured = told.shown("diff", style=Style(colour=True))
+    changed = [line for line in coloured if "≠" in line and "marked" not in line]
+    assert changed
+    assert all(line.startswith("\x1b[1;33m") for line in changed)
+    assert any("! 10.0.2.11" in line for line in told.shown("diff", style=Style(ASCII)))
+
+
+def test_the_walk_through_a_tcp_checksum() -> None:
+    lines = told.of_packet("diff", 1, checksum=True)
+    at = lines.index("  TCP checksum: d8fb → b914")
+    assert lines[at:-1] == [
+        "  TCP checksum: d8fb → b914",
+        "    HC' = ~(~HC + ~m + m')  for each word m that becomes m'  (RFC 1624, eq. 3)",
+        "    word                                m   m'",
+        "    destination, word 2               0164 → 020b",
+        "    destination port                  0050 → 1f90",
+        "    ~HC = ~d8fb                                  2704",
+        "    + ~0164 = fe9b   1259f, carry 1 goes round:  25a0",
+        "    + 020b                                       27ab",
+        "    + ~0050 = ffaf   1275a, carry 1 goes round:  275b",
+        "    + 1f90                                       46eb",
+        "    HC' = ~46eb                                  b914",
+        "    check: computed anew over all of it: b914 ✓",
+    ]
+
+
+def test_the_walk_through_a_partial_checksum() -> None:
+    text = "\n".join(told.of_packet("diff", 20, checksum=True))
+    assert "a partial checksum S: only the sum of the pseudo-header" in text
+    assert "S'                                           1730\n" in text
+    assert "check: computed anew over all of it: 1730 ✓" in text
+
+
+def test_the_walk_where_nothing_can_or_need_be_checked() -> None:
+    assert "not all of what it covers is in the recording" in " ".join(
+        told.of_packet("diff", 5, checksum=True)
+    )
+    assert "0000 says that there is no checksum" in " ".join(
+        told.of_packet("diff", 18, checksum=True)
+    )
+
+
+def test_the_walk_of_a_damaged_packet() -> None:
+    text = " ".join(" ".join(told.of_packet("diff", 19, checksum=True)).split())
+    assert "But the packet came damaged (fa40 instead of 0a41)" in text
+
+
+def test_missing_events_are_told() -> None:
+    lines = told.lines()
+    lines[5:8] = [b'{"event":"dropped","count":3}\n']
+    lines[-1] = b'{"event":"end","time":500.0,"packets":30,"dropped":3}\n'
+    shown = told.shown("diff", lines)
+    assert "... 3 events are missing here" in shown
+    assert shown[-1] == "in all 3 events were dropped"

@@ -1,0 +1,185 @@
+"""The ladder: as text, as a Mermaid diagram, as a picture; and the diagram of the states."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from xml.etree import ElementTree
+
+from lb_switch.connections.tcp_state import TABLE, Direction, Segment, State
+from lb_switch.explain import states
+from lb_switch.explain.ladder_mermaid import mermaid
+from lb_switch.explain.ladder_svg import svg
+from lb_switch.explain.recording import Recording
+from lb_switch.explain.rungs import Rung, Rungs
+from lb_switch.explain.style import ASCII, Style
+from tests.explain import told
+
+
+def rungs() -> list[Rung]:
+    recording = Recording(told.lines(), "told")
+    maker = Rungs(recording.header)
+    return [rung for record in recording for rung in maker.of(record)]
+
+
+def test_both_legs_of_a_connection() -> None:
+    assert told.shown("ladder")[:9] == [
+        "connection 1, tcp, virtual server web",
+        "         c1                             lb-switch                            s1",
+        "10.0.1.11:40000                       10.0.1.100:80              10.0.2.11:8080",
+        "#1        │ SYN                             │ SYN [SYN_RECV]                  │",
+        "0.500000  ├─────── to 10.0.1.100:80 ───────►│────── to 10.0.2.11:8080 ───────►│",
+        "#2        │ SYN ACK                         │ SYN ACK                         │",
+        "0.500000  │◄────── from 10.0.1.100:80 ──────│◄───── from 10.0.2.11:8080 ──────┤",
+        "#3        │ ACK                             │ ACK [ESTABLISHED]               │",
+        "0.500000  ├─────── to 10.0.1.100:80 ───────►│────── to 10.0.2.11:8080 ───────►│",
+    ]
+
+
+def test_what_the_switch_refuses_ends_there() -> None:
+    lines = told.shown("ladder")
+    at = lines.index("#10       │ SYN                             │ [no virtual server]")
+    assert lines[at + 1 : at + 4] == [
+        "0.503000  ├─────── to 10.0.1.100:81 ───────►✗",
+        "#10       │ RST ACK                         │ [the switch's own answer]",
+        "0.503000  │◄────── from 10.0.1.100:81 ──────│",
+    ]
+
+
+def test_full_nat_names_the_other_end_too() -> None:
+    lines = told.shown("ladder")
+    at = next(i for i, line in enumerate(lines) if line.startswith("#24"))
+    assert lines[at + 1] == (
+        "          │ from 10.0.1.11:40000            │ from 10.0.2.100:1024            │"
+    )
+
+
+def test_a_packet_of_no_connection_crosses_unchanged() -> None:
+    (rung,) = [rung for rung in rungs() if rung.number == 14]
+    assert rung.left is not None
+    assert rung.right is not None
+    assert rung.left.address == rung.right.address == "to 10.0.2.13:22"
+
+
+def test_every_packet_is_drawn_in_order() -> None:
+    numbers = [rung.number for rung in rungs()]
+    assert sorted(set(numbers)) == list(range(1, 31))
+    assert numbers == sorted(numbers)
+
+
+def test_all_lines_stand_in_columns() -> None:
+    for style in (Style(), Style(ASCII)):
+        bar = style.glyphs.bar
+        for line in told.shown("ladder", style=style):
+            if line.startswith("#") and line.count(bar) >= 2:
+                assert line[10] == bar
+                assert line[44] == bar
+
+
+def test_missing_events_are_told() -> None:
+    lines = told.lines()
+    lines[5:8] = [b'{"event":"dropped","count":3}\n']
+    lines[-1] = b'{"event":"end","time":500.0,"packets":30,"dropped":3}\n'
+    shown = told.shown("ladder", lines)
+    assert "... 3 events are missing here" in shown
+    assert shown[-1] == "in all 3 events were dropped"
+
+
+def test_mermaid() -> None:
+    lines = list(mermaid(rungs()))
+    assert lines[0] == "sequenceDiagram"
+    names = dict(re.findall(r"participant (\w+) as (.*)", "\n".join(lines)))
+    assert names["lb"] == "lb-switch"
+    ids = {text: name for name, text in names.items()}
+    c1, s1 = ids["c1 10.0.1.11"], ids["s1 10.0.2.11"]
+    at = lines.index(
+        f"    Note over {c1},{s1}: connection 1, tcp, virtual server web, 10.0.1.11:40000"
+    )
+    assert lines[at + 1 : at + 6] == [
+        f"    {c1}->>lb: SYN to 10.0.1.100:80",
+        f"    lb->>{s1}: SYN to 10.0.2.11:8080",
+        "    Note right of lb: SYN_RECV",
+        f"    {s1}->>lb: SYN ACK from 10.0.2.11:8080",
+        f"    lb->>{c1}: SYN ACK from 10.0.1.100:80",
+    ]
+    assert f"    {c1}-xlb: SYN to 10.0.1.100:81" in lines
+    for line in lines[1:]:
+        ends = re.match(r"    (\w+)-(?:>>|x)(\w+): ", line)
+        if ends:
+            assert set(ends.groups()) <= set(names)
+
+
+def test_mermaid_keeps_its_own_signs_out() -> None:
+    (first, *_rest) = rungs()
+    assert first.left is not None
+    odd = first._replace(left=first.left._replace(what="a;b#c"))
+    assert any("a#59;b#35;c" in line for line in mermaid([odd]))
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_svg_holds_every_leg_with_its_address() -> None:
+    picture = ElementTree.fromstring(svg(rungs(), "a & b"))
+    texts = [element.text for element in picture.iter(f"{SVG}text")]
+    legs = [leg for rung in rungs() for leg in (rung.left, rung.right) if leg is not None]
+    arrows = [e for e in picture.iter(f"{SVG}line") if e.get("class") == "arrow"]
+    assert len(arrows) == len(legs)
+    for leg in legs:
+        assert leg.address in texts
+    blocks = [lanes for lanes, _ in groupby(rungs(), key=lambda rung: rung.lanes)]
+    assert texts.count("lb-switch") == len(blocks) > 5
+    crosses = [e for e in picture.iter(f"{SVG}path") if e.get("class") == "cross"]
+    assert len(crosses) == sum(leg.ends for leg in legs)
+
+
+def test_svg_texts_neither_overlap_nor_leave_the_page() -> None:
+    picture = ElementTree.fromstring(svg(rungs(), "x"))
+    width, height = (float(picture.get(key, "0")) for key in ("width", "height"))
+    boxes = []
+    for element in picture.iter(f"{SVG}text"):
+        x, y, text = float(element.get("x", "0")), float(element.get("y", "0")), element.text or ""
+        wide = 7.3 * len(text)
+        left = x - wide / 2 if element.get("text-anchor") == "middle" else x
+        boxes.append((left, y - 11, left + wide, y + 3, text))
+    for left, top, right, bottom, text in boxes:
+        assert left >= 0, text
+        assert right <= width, text
+        assert top >= 0, text
+        assert bottom <= height, text
+    boxes.sort(key=lambda box: box[1])
+    for index, one in enumerate(boxes):
+        for other in boxes[index + 1 :]:
+            if other[1] >= one[3]:
+                break
+            assert one[2] <= other[0] or other[2] <= one[0], (one[4], other[4])
+
+
+def test_svg_suits_light_and_dark_pages() -> None:
+    text = svg(rungs(), "x")
+    light, dark = text.split("prefers-color-scheme: dark")
+    for kind in ("page", "arrow", "line", "head", "switch", "pill", "when", "new"):
+        assert f".{kind} {{" in light
+        assert f".{kind} {{" in dark or kind == "when"
+
+
+def test_the_states_are_those_of_the_table() -> None:
+    moves = states.transitions()
+    for (side, segment), row in TABLE.items():
+        for old, new in zip(State, row, strict=False):
+            if old is new:
+                continue
+            who = "client" if side is Direction.ORIGINAL else "real server"
+            assert {f"{who} {segment.name}", f"any {segment.name}"} & set(moves[old, new])
+    assert (State.SYN_RECV, State.ESTABLISHED) in moves
+    assert moves[State.LAST_ACK, State.CLOSE] == ["client ACK", f"any {Segment.RST.name}"]
+
+
+def test_the_diagram_of_the_states() -> None:
+    lines = list(states.mermaid())
+    assert lines[0] == "stateDiagram-v2"
+    assert "    ESTABLISHED --> FIN_WAIT: real server FIN" in lines
+    assert "    TIME_WAIT --> [*]: 120 s" in lines
+    text = "\n".join(states.text(Style()))
+    assert "  ESTABLISHED  client FIN → CLOSE_WAIT\n" in text
+    assert all(state.name in text for state in State if state is not State.UDP)

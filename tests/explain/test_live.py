@@ -1,0 +1,193 @@
+"""A live switch that explains itself: slow, dead and missing readers hold up no packet."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from lb_switch.events import Event
+from lb_switch.explain.listeners import attach, detach
+from lb_switch.explain.live import Broadcast, Live
+from lb_switch.explain.outlet import Outlet
+from lb_switch.explain.recording import Recording
+from lb_switch.explain.schema import DroppedRecord, EndRecord, PacketRecord
+from lb_switch.switch import Switch
+from lb_switch.verdict import Action
+from tests.support.dialogue import CLIENT, VIP, Dialogue, make_switch, send
+from tests.support.packets import tcp
+
+
+def established(switch: Switch) -> bytes:
+    """Open a connection; return a packet of it that changes no state."""
+    Dialogue(switch).handshake()
+    return tcp(CLIENT, VIP, "A", b"x" * 100, seq=1001, ack=5001)
+
+
+def test_a_full_pipe_that_nobody_reads_stops_no_packet() -> None:
+    switch = make_switch()
+    packet = established(switch)
+    readable, writable = os.pipe()
+    outlet = Outlet(writable, "x")
+    broadcast = Broadcast(switch, [outlet], {}, 0.0)
+    handled = 0
+    while outlet.dropped < 1000:
+        assert send(switch, packet).action is Action.FORWARD
+        handled += 1
+    broadcast.finish(1.0, patience=0.0)
+    with open(readable, "rb") as file:
+        told = sum(b'"event":"packet"' in line for line in file)
+    assert handled == 1000 + told
+
+
+def test_what_was_dropped_is_told_where_it_is_missing() -> None:
+    switch = make_switch()
+    packet = established(switch)
+    readable, writable = os.pipe()
+    outlet = Outlet(writable, "x")
+    broadcast = Broadcast(switch, [outlet], {}, 0.0)
+    while not outlet.dropped:
+        send(switch, packet)
+    os.set_blocking(readable, False)
+    lines = _available(readable)
+    send(switch, packet)
+    broadcast.finish(2.0, 1.0)
+    lines += _available(readable)
+    os.close(readable)
+    records = list(Recording(lines.splitlines(keepends=True), "x"))
+    missing = [each.count for each in records if isinstance(each, DroppedRecord)]
+    packets = [each for each in records if isinstance(each, PacketRecord)]
+    end = records[-1]
+    assert isinstance(end, EndRecord)
+    assert sum(missing) == end.dropped == outlet.dropped
+    assert len(packets) + end.dropped == end.packets
+    assert packets[-1].number == end.packets, "the last one was told again"
+
+
+def _available(descriptor: int) -> bytes:
+    data = b""
+    try:
+        while piece := os.read(descriptor, 1 << 20):
+            data += piece
+    except BlockingIOError:
+        pass
+    return data
+
+
+def test_a_dead_reader_is_detached(caplog: pytest.LogCaptureFixture) -> None:
+    switch = make_switch()
+    packet = established(switch)
+    readable, writable = os.pipe()
+    broadcast = Broadcast(switch, [Outlet(writable, "x")], {}, 0.0)
+    assert switch.observer is broadcast
+    os.close(readable)
+    assert send(switch, packet).action is Action.FORWARD
+    assert switch.observer is None, "with no listener the engine builds no events"
+    assert "nobody reads any more" in caplog.text
+    broadcast.finish(1.0, 1.0)
+
+
+def test_one_dead_reader_of_two(caplog: pytest.LogCaptureFixture) -> None:
+    switch = make_switch()
+    packet = established(switch)
+    pipes = [os.pipe(), os.pipe()]
+    outlets = [Outlet(writable, "x") for _, writable in pipes]
+    broadcast = Broadcast(switch, outlets, {}, 0.0)
+    os.close(pipes[0][0])
+    send(switch, packet)
+    send(switch, packet)
+    assert [outlet.dead for outlet in outlets] == [True, False]
+    broadcast.finish(1.0, 1.0)
+    with open(pipes[1][0], "rb") as file:
+        records = list(Recording(file, "x"))
+    assert [each.number for each in records if isinstance(each, PacketRecord)] == [1, 2]
+    assert not caplog.records
+
+
+def test_a_mistake_in_telling_costs_the_event_and_not_the_packet(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    switch = make_switch()
+    packet = established(switch)
+    readable, writable = os.pipe()
+    outlet = Outlet(writable, "x")
+    broadcast = Broadcast(switch, [outlet], {}, 0.0)
+
+    def fail(_event: Event) -> bytes:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(broadcast._encoder, "encode", fail)
+    with caplog.at_level(logging.ERROR):
+        assert send(switch, packet).action is Action.FORWARD
+    assert outlet.dropped == 1
+    broadcast.finish(1.0, 1.0)
+    os.close(readable)
+
+
+def test_a_recording_by_a_process_of_its_own(tmp_path: Path) -> None:
+    switch = make_switch()
+    target = tmp_path / "rec.jsonl"
+    live = Live(switch, 5.0, view=None, record=target, hosts={"10.0.1.11": "c1"})
+    packet = established(switch)
+    for _ in range(500):
+        send(switch, packet, 6.0)
+    assert live.close(7.0) == []
+    assert switch.observer is None
+    with target.open("rb") as file:
+        recording = Recording(file, "rec.jsonl")
+        records = list(recording)
+    assert recording.header.hosts == {"10.0.1.11": "c1"}
+    assert records[-1] == EndRecord(event="end", time=7.0, packets=503, dropped=0)
+
+
+def test_a_recording_that_cannot_be_written(tmp_path: Path) -> None:
+    switch = make_switch()
+    with pytest.raises(FileNotFoundError):
+        Live(switch, 0.0, view=None, record=tmp_path / "no" / "rec.jsonl", hosts={})
+    assert switch.observer is None
+
+
+def test_a_fifo_that_nobody_opens(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    switch = make_switch()
+    live = Live(switch, 0.0, view=None, record=fifo, hosts={}, patience=0.2)
+    assert send(switch, established(switch)).action is Action.FORWARD
+    assert live.close(1.0) == [f"{fifo}: not complete: its reader did not take everything"]
+    assert switch.observer is None
+
+
+def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
+    switch = make_switch()
+    live = Live(switch, 0.0, view=None, record=Path("/dev/full"), hosts={})
+    packet = established(switch)
+    while switch.observer is not None:  # until the writer has given up
+        assert send(switch, packet).action is Action.FORWARD
+    (line,) = live.close(1.0)
+    assert line.startswith("/dev/full: ")
+    assert "events were dropped" in line
+
+
+def test_listeners_beside_each_other() -> None:
+    switch = make_switch()
+    heard: list[str] = []
+
+    def one(_event: Event) -> None:
+        heard.append("one")
+
+    def two(_event: Event) -> None:
+        heard.append("two")
+
+    for listener in (one, two, one):
+        attach(switch, listener)
+    packet = established(switch)
+    heard.clear()
+    send(switch, packet)
+    assert heard == ["one", "two", "one"]
+    detach(switch, one)
+    assert switch.observer is two
+    detach(switch, two)
+    detach(switch, two)
+    assert switch.observer is None
