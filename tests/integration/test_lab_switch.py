@@ -1,5 +1,6 @@
 """Real clients and real servers with the real switch between them, under both captures."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -160,12 +161,12 @@ def test_both_address_families(lab: Lab, capture: str) -> None:
 
 
 def test_a_switch_that_fails_on_the_way_fails_the_lab() -> None:
-    with (
-        pytest.raises(LabError, match=r"the switch failed: .*lbtun is gone"),
-        Lab(check_invariants=True) as lab,
-    ):
+    with contextlib.ExitStack() as stack:
+        lab = stack.enter_context(Lab(check_invariants=True))
         assert lab.client("c1", "requests", f"http://{VIP}/", "-n", "2")["errors"] == []
         lab.exec("switch", ["ip", "link", "del", "lbtun"], check=True)
+        with pytest.raises(LabError, match=r"the switch failed: .*lbtun is gone"):
+            stack.close()
     assert lab.prefix not in [each.prefix for each in labs.list_labs()]
 
 
