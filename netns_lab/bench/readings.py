@@ -32,24 +32,24 @@ class Reading:
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PERCENTILE = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m|h)\s*$", re.MULTILINE)
-_TOTAL = re.compile(r"^\s*(\d+) requests in ([\d.]+)(us|ms|s|m|h),", re.MULTILINE)
+_TOTAL = re.compile(r"^\s*(\d+) requests in ", re.MULTILINE)
+_RATE = re.compile(r"^Requests/sec:\s+([\d.]+)\s*$", re.MULTILINE)
 _TROUBLE = re.compile(r"^\s*(Socket errors: .*|Non-2xx or 3xx responses: .*)$", re.MULTILINE)
 
 
 def wrk(output: str, measure: Measure) -> Reading:
     """Read `wrk --latency`.  Raises ReadingError."""
-    total = _TOTAL.search(output)
-    if total is None:
+    total, rate = _TOTAL.search(output), _RATE.search(output)
+    if total is None or rate is None:
         raise ReadingError(f"wrk: no total in its output: {_last_line(output)}")
     requests = int(total[1])
-    seconds = float(total[2]) * _UNITS[total[3]]
-    if not requests or not seconds:
+    if not requests:
         raise ReadingError("wrk: not one request was answered")
     troubles = [match[1].strip() for match in _TROUBLE.finditer(output)]
     figures: dict[str, float] = {}
     for figure in measure.figures:
         if figure.name in {"requests", "connections"}:
-            figures[figure.name] = requests / seconds / 1000
+            figures[figure.name] = float(rate[1]) / 1000
     if measure.name == "latency":
         percentiles = {m[1]: float(m[2]) * _UNITS[m[3]] for m in _PERCENTILE.finditer(output)}
         if set(percentiles) != {"50", "99"}:
