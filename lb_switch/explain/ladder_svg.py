@@ -11,7 +11,7 @@ from lb_switch.explain.rungs import SWITCH, Lanes, Leg, Rung
 _WIDTH = 960
 _LEFT, _MIDDLE, _RIGHT = 190, 500, 810
 """Where the three lines run."""
-_HEAD_WIDTH, _HEAD_HEIGHT = 220, 46
+_HEAD_WIDTH, _WIDEST_HEAD, _HEAD_HEIGHT = 220, 296, 46
 _ROW, _NOTE = 50, 20
 _LONGEST = 38
 """Characters that fit on an arrow."""
@@ -93,7 +93,8 @@ def _block(lanes: Lanes, rungs: list[Rung], top: int) -> tuple[list[str], int]:
 
 
 def _head(x: int, y: int, name: str, place: str, kind: str) -> Iterator[str]:
-    width = max(_HEAD_WIDTH, 8 * len(place) + 16)
+    name, place = _shortened(name), _shortened(place)
+    width = min(_WIDEST_HEAD, max(_HEAD_WIDTH, 8 * len(place) + 16))
     yield (
         f'<rect class="{kind}" x="{x - width / 2:g}" y="{y}" width="{width}"'
         f' height="{_HEAD_HEIGHT}" rx="7"/>'

@@ -54,7 +54,7 @@ class Ladder:
     def _three(self, left: str, middle: str, right: str) -> str:
         """Put three texts around the columns: the first begins there, the last ends there."""
         shorten = self._style.shorten
-        left, middle, right = shorten(left, 30), shorten(middle, 22), shorten(right, 30)
+        left, middle, right = shorten(left, 32), shorten(middle, 20), shorten(right, 24)
         line = left.rjust(_LEFT + 1) if len(left) <= _LEFT else left
         line = line.ljust(_MIDDLE - len(middle) // 2) + middle
         return line.ljust(_RIGHT + 1 - len(right)) + right

@@ -11,10 +11,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.RESCHEDULED: "its real server is out of service: another one is chosen",
     Reason.ONE_PACKET: "each datagram is scheduled on its own, whatever came before",
     Reason.FRAGMENT: "a later fragment: it has no ports and goes where the first one went",
-    Reason.ICMP_ERROR: (
-        "an error about a translated packet: what it quotes is translated back, so that the"
-        " receiver knows its own packet again"
-    ),
+    Reason.ICMP_ERROR: "an error about a translated packet: its quote is translated back",
     Reason.RST_OUT_OF_WINDOW: (
         "a RST whose number is far from what was acknowledged, as a blind attacker's would be:"
         " passed on, but the entry stays"

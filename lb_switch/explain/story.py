@@ -114,10 +114,12 @@ class Story:
         if not about:
             return text
         whom = " of ".join(about).replace(" ", NO_BREAK)
+        if record.reason == "new_connection":
+            return f"not in the connection table: new {whom}"
         return f"{text} ({whom})" if ":" in text else f"{text}: {whom}"
 
     def _choice(self, choice: ChoiceEntry) -> Iterator[str]:
-        name = self._who.called
+        name = self._who.short  # the address follows where the packet is rewritten
         if choice.real_server is None:
             text = f"{choice.scheduler} has nobody to choose from"
         elif choice.persistent:

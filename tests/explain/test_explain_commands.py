@@ -90,7 +90,7 @@ def test_explain_alone_means_story(run: Run, named: Path, recorded: Path) -> Non
     assert story == run("replay", named, recorded, "--view", "story").stdout
     # Numbers are those of the capture file, whose first frame is no IP packet.
     assert "#2 0.000000  c1 10.0.1.11:40000 → VIP 10.0.1.100:80  TCP SYN\n" in story
-    assert "rr chooses s1 10.0.2.11:8080: first in rotation (1 of 2 usable); not s2" in story
+    assert "rr chooses s1: first in rotation (1 of 2 usable); not s2" in story
 
 
 def test_recording_alone_changes_nothing_on_the_screen(

@@ -6,6 +6,8 @@ import re
 from itertools import groupby
 from xml.etree import ElementTree
 
+import pytest
+
 from lb_switch.connections.tcp_state import TABLE, Direction, Segment, State
 from lb_switch.explain import states
 from lb_switch.explain.ladder_mermaid import mermaid
@@ -14,10 +16,12 @@ from lb_switch.explain.recording import Recording
 from lb_switch.explain.rungs import Rung, Rungs
 from lb_switch.explain.style import ASCII, Style
 from tests.explain import told
+from tests.support.dialogue import make_switch, send
+from tests.support.packets import tcp
 
 
-def rungs() -> list[Rung]:
-    recording = Recording(told.lines(), "told")
+def rungs(lines: list[bytes] | None = None) -> list[Rung]:
+    recording = Recording(lines or told.lines(), "told")
     maker = Rungs(recording.header)
     return [rung for record in recording for rung in maker.of(record)]
 
@@ -74,6 +78,12 @@ def test_all_lines_stand_in_columns() -> None:
             if line.startswith("#") and line.count(bar) >= 2:
                 assert line[10] == bar
                 assert line[44] == bar
+
+
+def test_long_addresses_keep_the_columns() -> None:
+    lines = told.shown("ladder", _long_lines())
+    assert max(map(len, lines)) <= 80
+    assert "2001:db8:1111…" in "".join(lines)
 
 
 def test_missing_events_are_told() -> None:
@@ -133,8 +143,20 @@ def test_svg_holds_every_leg_with_its_address() -> None:
     assert len(crosses) == sum(leg.ends for leg in legs)
 
 
-def test_svg_texts_neither_overlap_nor_leave_the_page() -> None:
-    picture = ElementTree.fromstring(svg(rungs(), "x"))
+def _long_lines() -> list[bytes]:
+    """Return a recording with the longest addresses there are."""
+    vip = ("2001:db8:1111:2222:3333:4444:5555:1000", 65535)
+    switch = make_switch(vip, (("2001:db8:2222:3333:4444:5555:6666:1111", 65535),))
+    teller = told.Teller(switch)
+    send(switch, tcp(("2001:db8:1111:2222:3333:4444:5555:1111", 65535), vip, "S", b"x" * 40))
+    return teller.finish(1.0)
+
+
+@pytest.mark.parametrize(
+    "drawn", [rungs(), rungs(_long_lines())], ids=["the run", "long addresses"]
+)
+def test_svg_texts_neither_overlap_nor_leave_the_page(drawn: list[Rung]) -> None:
+    picture = ElementTree.fromstring(svg(drawn, "x"))
     width, height = (float(picture.get(key, "0")) for key in ("width", "height"))
     boxes = []
     for element in picture.iter(f"{SVG}text"):

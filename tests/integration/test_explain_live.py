@@ -85,8 +85,8 @@ def test_the_story_names_the_hosts_of_the_lab(lab: Lab, tmp_path: Path) -> None:
         traffic(lab)
     story = shown.read_text()
     assert "web: tcp 10.0.1.100:80, rr → s1 10.0.2.11:80, s2 10.0.2.12:80" in story
-    assert "rr chooses s1 10.0.2.11:80: first in rotation (1 of 2 usable); not s2" in story
-    assert "rr chooses s2 10.0.2.12:80: next after s1 (2 of 2 usable); not s1" in story
+    assert "rr chooses s1: first in rotation (1 of 2 usable); not s2" in story
+    assert "rr chooses s2: next after s1 (2 of 2 usable); not s1" in story
     assert "the switch answers itself" in story
     assert "no virtual server has this port of the VIP: refused" in story
 
