@@ -37,6 +37,7 @@ from lb_switch.servers import AdminState, OnDown, RealServer, VirtualServer
 from lb_switch.switch import Settings, Switch
 from lb_switch.verdict import Action, Reason, Verdict
 from tests.support.soundness import layout, repaired, soundness
+from tests.support.wire import tcp_segment, udp_datagram
 
 HEADROOM = 10
 MARGIN = 24
@@ -115,14 +116,6 @@ def ip_packet(source: bytes, destination: bytes, protocol: int, l4: bytes, exten
     headers = b"".join(bytes([after]) + bytes(7) for after in numbers[1:])
     head = struct.pack("!IHBB", 6 << 28, len(headers) + len(l4), numbers[0], 64)
     return head + source + destination + headers + l4
-
-
-def tcp_segment(ports: bytes, flags: int, sequence: int, acked: int, payload: bytes) -> bytes:
-    return ports + struct.pack("!IIBBHHH", sequence, acked, 0x50, flags, 512, 0, 0) + payload
-
-
-def udp_datagram(ports: bytes, payload: bytes) -> bytes:
-    return ports + struct.pack("!HH", 8 + len(payload), 0) + payload
 
 
 def turned(data: bytes) -> bytes:
