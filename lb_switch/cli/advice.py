@@ -6,32 +6,80 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lb_switch.capture.host.view import HostView
+    from lb_switch.capture.host.view import HostView, IPNetwork
+    from lb_switch.packet.endpoint import IPAddress
     from lb_switch.servers import VirtualServer
 
 
-def shared_subnets(virtual_servers: Iterable[VirtualServer], host: HostView) -> list[str]:
-    """Return a line for each virtual server whose VIP lies among its real servers.
+FULL_NAT = 'set forward = "full_nat"'
+"""What helps wherever answers would not come back through the switch."""
 
-    A client there gets the real server's answers directly, past the switch, from an address it
-    never called: plain NAT cannot work for it.
+
+def where_nat_fails(virtual_servers: Iterable[VirtualServer], host: HostView) -> list[str]:
+    """Return a line for each virtual server whose answers may go past the switch.
+
+    Plain NAT leaves the client's address as it is, so a real server answers to the client: from an
+    address that the client never called, unless the switch is on the way.  What can be seen from
+    here: the VIP (and so, clients) in a real server's own subnet; a real server out where the
+    clients are, behind another router.
     """
     lines = []
     for virtual_server in virtual_servers:
-        shared = sorted(
-            {
-                device
-                for real_server in virtual_server.real_servers
-                for device in host.connected(real_server.endpoint.ip)
-            }
-            & set(host.connected(virtual_server.endpoint.ip))
-        )
+        if virtual_server.forward != "nat":
+            continue
+        vip = virtual_server.endpoint.ip
+        shared = set(_subnets(host, vip)) & _server_subnets(virtual_server, host)
         if shared:
             lines.append(
-                f"{virtual_server.name}: clients in the real servers' own subnet"
-                f' ({", ".join(shared)}) need forward = "full_nat"'
+                f"{virtual_server.name}: clients in the real servers' own subnet ({_texts(shared)})"
+                f" get the answers past the switch: {FULL_NAT}"
             )
+        for real_server in virtual_server.real_servers:
+            way = _clients_way(host, vip, real_server.endpoint.ip)
+            if way:
+                lines.append(
+                    f"{virtual_server.name}: real server {real_server.endpoint} is reached {way}:"
+                    f" its answers will hardly come back to the switch: {FULL_NAT}"
+                )
     return lines
+
+
+def unserved_clients(virtual_servers: Iterable[VirtualServer], host: HostView) -> str:
+    """Return the subnets whose machines plain NAT cannot serve as clients; "" if none is seen.
+
+    The real servers are among these machines: one that calls a VIP may be sent to its neighbour.
+    """
+    plain = [each for each in virtual_servers if each.forward == "nat"]
+    return _texts(set().union(*(_server_subnets(each, host) for each in plain)))
+
+
+def _server_subnets(virtual_server: VirtualServer, host: HostView) -> set[IPNetwork]:
+    return {
+        subnet
+        for real_server in virtual_server.real_servers
+        for subnet in _subnets(host, real_server.endpoint.ip)
+    }
+
+
+def _subnets(host: HostView, ip: IPAddress) -> list[IPNetwork]:
+    """Return the connected subnets in which an address lies."""
+    networks = (address.network for each in host.interfaces for address in each.addresses)
+    return [network for network in networks if ip in network]
+
+
+def _clients_way(host: HostView, vip: IPAddress, rip: IPAddress) -> str:
+    """Say how a real server is reached, if that is how clients are; "" otherwise."""
+    route = host.route_to(rip)
+    if route is None or host.connected(rip):
+        return ""
+    if route.prefix.prefixlen == 0:
+        return "by the default route"
+    common = set(route.devices) & set(host.connected(vip))
+    return f"by {', '.join(sorted(common))}, as clients are" if common else ""
+
+
+def _texts(networks: Iterable[IPNetwork]) -> str:
+    return ", ".join(sorted(map(str, networks)))
 
 
 def empty_groups(virtual_servers: Iterable[VirtualServer]) -> list[str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lb_switch.cli import privileges
-from lb_switch.cli.advice import empty_groups, shared_subnets
+from lb_switch.cli.advice import FULL_NAT, empty_groups, unserved_clients, where_nat_fails
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -190,9 +190,14 @@ def configuration(config: Config) -> Iterator[Finding]:
         yield Finding("routes to the real servers", ok=False, detail=str(error))
         return
     yield Finding("routes to the real servers", ok=True)
-    for line in shared_subnets(virtual_servers, host):
-        fix = "let clients come from another subnet"
-        yield Finding("one subnet", ok=False, detail=line, fix=fix, needed=False)
+    failing = where_nat_fails(virtual_servers, host)
+    for line in failing:
+        detail = line.removesuffix(f": {FULL_NAT}")
+        yield Finding("way back", ok=False, detail=detail, fix=FULL_NAT, needed=False)
+    if not failing:
+        subnets = unserved_clients(virtual_servers, host)
+        detail = f"but not for clients in {subnets}, real servers included" if subnets else ""
+        yield Finding("way back through the switch", ok=True, detail=detail)
     for virtual_server in virtual_servers:
         vip = virtual_server.endpoint.ip
         if host.is_local(vip):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
-from lb_switch.capture.host.view import HostView, Interface
-from lb_switch.cli.advice import empty_groups, shared_subnets
+import pytest
+
+from lb_switch.capture.host.view import HostView, Interface, Route
+from lb_switch.cli.advice import empty_groups, unserved_clients, where_nat_fails
 from lb_switch.packet.protocol import TCP
 from tests.support.dialogue import make_switch
 
@@ -13,16 +16,67 @@ CLIENTS = Interface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
 SERVERS = Interface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
 
 
+ROUTES = (
+    Route(ipaddress.ip_network("10.0.1.0/24"), ("eth0",)),
+    Route(ipaddress.ip_network("10.0.2.0/24"), ("eth1",)),
+)
+HOST = HostView((CLIENTS, SERVERS), ROUTES)
+
+
+def host_with(prefix: str, device: str) -> HostView:
+    return replace(HOST, routes=(*ROUTES, Route(ipaddress.ip_network(prefix), (device,))))
+
+
 def test_two_subnets_are_as_it_should_be() -> None:
     servers = make_switch(protocols=(TCP,)).virtual_servers.values()
-    assert shared_subnets(servers, HostView((CLIENTS, SERVERS))) == []
+    assert where_nat_fails(servers, HOST) == []
+    assert unserved_clients(servers, HOST) == "10.0.2.0/24"
 
 
 def test_a_vip_among_its_real_servers() -> None:
-    servers = make_switch(vip=("10.0.2.100", 80), protocols=(TCP,)).virtual_servers.values()
-    assert shared_subnets(servers, HostView((CLIENTS, SERVERS))) == [
-        'web: clients in the real servers\' own subnet (eth1) need forward = "full_nat"'
+    web = make_switch(vip=("10.0.2.100", 80), protocols=(TCP,)).virtual_servers["web"]
+    assert where_nat_fails([web], HOST) == [
+        (
+            "web: clients in the real servers' own subnet (10.0.2.0/24) get the answers past the"
+            ' switch: set forward = "full_nat"'
+        )
     ]
+    web.forward = "full_nat"
+    assert where_nat_fails([web], HOST) == []
+    assert unserved_clients([web], HOST) == ""
+
+
+def test_two_subnets_on_one_interface_are_two_subnets() -> None:
+    both = Interface("eth0", 1500, CLIENTS.addresses + SERVERS.addresses)
+    routes = tuple(replace(route, devices=("eth0",)) for route in ROUTES)
+    servers = make_switch(protocols=(TCP,)).virtual_servers.values()
+    assert where_nat_fails(servers, HostView((both,), routes)) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "way"),
+    [
+        (host_with("0.0.0.0/0", "eth0"), "by the default route"),
+        (host_with("192.0.2.0/24", "eth0"), "by eth0, as clients are"),
+    ],
+)
+def test_a_real_server_out_where_the_clients_are(host: HostView, way: str) -> None:
+    rips = (("10.0.2.11", 80), ("192.0.2.1", 80))
+    web = make_switch(rips=rips, protocols=(TCP,)).virtual_servers["web"]
+    assert where_nat_fails([web], host) == [
+        (
+            f"web: real server 192.0.2.1:80 is reached {way}: its answers will hardly come back to"
+            ' the switch: set forward = "full_nat"'
+        )
+    ]
+    web.forward = "full_nat"
+    assert where_nat_fails([web], host) == []
+
+
+def test_a_real_server_behind_a_router_of_the_servers_side() -> None:
+    rips = (("192.0.2.1", 80),)
+    servers = make_switch(rips=rips, protocols=(TCP,)).virtual_servers.values()
+    assert where_nat_fails(servers, host_with("192.0.2.0/24", "eth1")) == []
 
 
 def test_a_group_that_nobody_can_be_sent_to() -> None:

@@ -13,7 +13,7 @@ import pytest
 from netns_lab.lab import Lab
 from netns_lab.topology import DUAL_STACK, VirtualServer
 from tests.capture.lab import wait_until
-from tests.support.wire import checksums_are_right, reasons
+from tests.support.witness import checksums_are_right, reasons
 
 pytestmark = pytest.mark.netns
 

@@ -16,7 +16,7 @@ import pytest
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
 from netns_lab.topology import NARROW
-from tests.support.wire import checksums_are_right, reasons, told
+from tests.support.witness import checksums_are_right, reasons, told
 
 pytestmark = pytest.mark.netns
 

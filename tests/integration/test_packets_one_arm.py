@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
 from netns_lab.topology import ONE_ARM
-from tests.support.wire import checksums_are_right, reasons, told
+from tests.support.witness import checksums_are_right, reasons, told
 
 pytestmark = pytest.mark.netns
 
@@ -85,6 +86,27 @@ def test_the_service_addresses_refuse_what_is_of_no_connection(lab: Lab, version
     assert lab.client("c1", "udp", place(version, 4711), "--sizes", "1")["errors"]
     assert reasons(lab)["no_virtual_server"] > before
     assert "1 received" in lab.exec("s1", ["ping", "-c", "1", SNAT[version]]).stdout
+
+
+def test_plain_nat_in_one_arm_fails_and_start_and_doctor_say_what_to_set(
+    make_lab: Callable[..., Lab],
+) -> None:
+    web = replace(ONE_ARM.virtual_servers[0], forward="nat", snat="")
+    lab = make_lab(topology=replace(ONE_ARM, name="plain", virtual_servers=(web,)))
+    url = f"http://{place(4, 80)}/"
+    assert lab.client("c1", "requests", url, "-n", "1", "--timeout", "1")["errors"]
+    complaint = (
+        "web: clients in the real servers' own subnet (10.0.1.0/24) get the answers past the switch"
+    )
+    remedy = 'set forward = "full_nat"'
+    assert f"note: {complaint}: {remedy}" in (lab.directory / "switch.log").read_text()
+    doctor = lab.cli("doctor", str(lab.config_path))
+    assert f"way back: {complaint} [fix: {remedy}]" in doctor.stdout
+    lab.stop_switch()
+    lab.topology = replace(ONE_ARM, name="cured")
+    lab.start_switch()
+    assert lab.client("c1", "requests", url, "-n", "3")["errors"] == []
+    assert complaint not in lab.cli("doctor", str(lab.config_path)).stdout
 
 
 def test_show_tells_full_nat(lab: Lab) -> None:

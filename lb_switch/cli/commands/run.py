@@ -187,6 +187,6 @@ def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
 
 def _advice(switch: Switch) -> list[str]:
     from lb_switch.capture.host.view import read
-    from lb_switch.cli.advice import shared_subnets
+    from lb_switch.cli.advice import where_nat_fails
 
-    return shared_subnets(switch.virtual_servers.values(), read())
+    return where_nat_fails(switch.virtual_servers.values(), read())

@@ -3,7 +3,7 @@
 import pytest
 
 from netns_lab.lab import Lab
-from tests.support.wire import checksums_are_right, complaints, count_packets
+from tests.support.witness import checksums_are_right, complaints, count_packets
 
 SPOILED = """
 import sys
