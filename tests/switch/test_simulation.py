@@ -80,12 +80,10 @@ class Arrived:
         pair = data[addresses]
         half = len(pair) // 2
         ports = struct.unpack_from("!HH", data, l4)
-        places = [
-            Endpoint(ipaddress.ip_address(address), port)
-            for address, port in zip((pair[:half], pair[half:]), ports, strict=True)
-        ]
+        source = Endpoint(ipaddress.ip_address(pair[:half]), ports[0])
+        destination = Endpoint(ipaddress.ip_address(pair[half:]), ports[1])
         size = (data[l4 + 12] >> 4) * 4 if protocol == TCP else 8
-        return cls(*places, payload=data[l4 + size : end])
+        return cls(source, destination, data[l4 + size : end])
 
 
 class Conversation:
@@ -431,5 +429,5 @@ def test_a_day(seed: int, observed: bool) -> None:
         Reason.RESCHEDULED,
         Reason.UNKNOWN_TCP,
     ):
-        assert counters[reason] > steps // 5000, (reason, counters)
+        assert counters[reason] >= max(1, steps // 4000), (reason, counters)
     assert bool(simulation.told) == observed
