@@ -173,8 +173,8 @@ def test_an_interruption_at_any_moment_cleans_up(
     os.killpg(process.pid, number)  # as a terminal does: to the whole group, and impatiently
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
-    assert errors.strip() == "lb-switch lab run failover: interrupted, cleaning up"
+    complaint = "lb-switch lab run failover: interrupted, cleaning up"
+    assert (process.returncode, errors.strip()) == (128 + number, complaint)
     assert failover.traces() == []
 
 
