@@ -132,11 +132,11 @@ class Story:
             remarks.append(f"not {self._names(others)}")
         if choice.passed_over:
             skipped = [
-                f"{self._who.short(each.address)} is {each.because}"
+                f"{self._who.short(each.address)}{NO_BREAK}({each.because})"
                 for each in choice.passed_over[:_MOST_NAMED]
             ]
             more = len(choice.passed_over) - len(skipped)
-            remarks.append(f"skipped: {_listed(skipped)}" + (f" and {more} more" if more else ""))
+            remarks.append(f"skipped {_listed(skipped)}" + (f" and {more} more" if more else ""))
         yield from self._style.fill("; ".join([text, *remarks]))
 
     def _why(self, choice: ChoiceEntry) -> str:

@@ -25,8 +25,8 @@ def test_a_new_connection_line_by_line() -> None:
     assert told.of_packet("story", 1) == [
         "#1 0.500000  c1 10.0.1.11:40000 → VIP 10.0.1.100:80  TCP SYN",
         "    not in the connection table: new connection 1 of virtual server web",
-        "    rr chooses s1: first in rotation (1 of 1 usable); skipped: s2 is down, s3 is",
-        "      drained",
+        "    rr chooses s1: first in rotation (1 of 1 usable); skipped s2 (down),",
+        "      s3 (drained)",
         "    rewritten: destination VIP 10.0.1.100:80 → s1 10.0.2.11:8080",
         "    state (none) → SYN_RECV, forgotten after 60 s of silence",
         "",
@@ -62,7 +62,7 @@ def test_an_answer_line_by_line() -> None:
         (22, "(active: s1 0, s2 0); not s2"),
         (24, "source c1 10.0.1.11:40000 → VIP 10.0.2.100:1024; destination VIP 10.0.2.100:80 →"),
         (29, "its real server is out of service: the client is told"),
-        (30, "rr has nobody to choose from; skipped: s1 is down, s2 is down, s3 is drained"),
+        (30, "rr has nobody to choose from; skipped s1 (down), s2 (down), s3 (drained)"),
     ],
 )
 def test_what_each_packet_tells(number: int, words: str) -> None:
