@@ -1,8 +1,13 @@
-"""Bytes per established connection: growth of the resident set, shared out."""
+"""Bytes per established connection: growth of the resident set, shared out.
+
+Where the bytes were allocated is told too, for fewer connections and by `tracemalloc`, which does
+not see what the allocator itself wastes.
+"""
 
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -50,4 +55,22 @@ def run(quick: bool) -> dict[str, Any]:
         "connections": count,
         "measured": "resident set of the process",
         "bytes_per_connection": round((after - before) / count, 1),
+        "allocated_at": _places(count // 10),
     }
+
+
+def _places(count: int) -> dict[str, float]:
+    """Bytes per connection by `file:line`, the largest first; less than one byte is left out."""
+    world = World(2 * CONNECTIONS)
+    tracemalloc.start()
+    try:
+        with collector.as_in_the_loop():
+            fill(world, 0, count)
+            snapshot = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    shares = {
+        f"{Path(place.traceback[0].filename).name}:{place.traceback[0].lineno}": place.size / count
+        for place in snapshot.statistics("lineno")
+    }
+    return {place: round(share, 1) for place, share in shares.items() if share >= 1}

@@ -131,10 +131,22 @@ def text(results: Results) -> str:
     lines: list[str] = []
     rows: list[Row]
     if "packets" in results:
-        rows = [("packet", "µs", "packets/s", "in established packets")]
+        rows = [("packet", "µs", "least", "packets/s", "in established packets")]
         rows += [
-            (kind, f"{each['us']:.2f}", f"{each['packets_per_second']:,}", f"{each['ratio']:.2f}")
+            (
+                kind,
+                f"{each['us']:.2f}",
+                f"{each['least_us']:.2f}",
+                f"{each['packets_per_second']:,}",
+                f"{each['ratio']:.2f}",
+            )
             for kind, each in results["packets"].items()
+        ]
+        lines += [*_table(rows), ""]
+    if "memory" in results:
+        rows = [("bytes per connection, allocated at", "")]
+        rows += [
+            (place, f"{each:.1f}") for place, each in results["memory"]["allocated_at"].items()
         ]
         lines += [*_table(rows), ""]
     rows = [("longest times, ms", "wall", "CPU", "control's wall", "control's CPU", "over 5 ms")]

@@ -4,16 +4,17 @@ from typing import Any
 
 import pytest
 
-from lb_switch.bench import clocks, expiry, growth, lookup, memory, packets, report
+from lb_switch.bench import clocks, expiry, growth, lookup, memory, packets, report, world
 from lb_switch.bench.world import World, client_key
 from lb_switch.connections.tcp_state import State
+from lb_switch.packet.tcp import ACK
 from lb_switch.verdict import Reason
 
 
 def test_a_world_has_established_connections_of_distinct_clients() -> None:
-    world = World(1000)
-    memory.fill(world, 0, 200)
-    table = world.switch.connections
+    small_world = World(1000)
+    memory.fill(small_world, 0, 200)
+    table = small_world.switch.connections
     assert len(table) == 200
     assert {each.state for each in table} == {State.ESTABLISHED}
     assert {each.original_key for each in table} == {client_key(each) for each in range(200)}
@@ -66,9 +67,9 @@ def test_every_kind_of_packet_is_measured() -> None:
 
 def test_packets_on_another_road_are_not_measured_in_its_name() -> None:
     bench = packets.Bench()
-    unknown = packets._client()  # no connection: it is rejected
+    unknown = world.tcp_packet(client_key(1), ACK)  # no connection: it is rejected
     with pytest.raises(packets.MisledError):
-        bench.cost([unknown] * 5, 1, Reason.KNOWN_CONNECTION)
+        bench.cost([unknown] * 5, Reason.KNOWN_CONNECTION)
 
 
 @pytest.mark.usefixtures("small")
@@ -99,18 +100,20 @@ def test_memory_is_shared_out_over_connections() -> None:
     result = memory.run(quick=False)
     assert result["connections"] == 2000
     assert result["bytes_per_connection"] >= 0
+    # The connections themselves are among what was allocated.
+    assert sum(result["allocated_at"].values()) > 200
 
 
 def test_goals_are_judged_on_their_own_side_of_the_bound() -> None:
     results: dict[str, Any] = {
-        "memory": {"bytes_per_connection": 451.0},
+        "memory": {"bytes_per_connection": 451.0, "allocated_at": {"table.py:1": 48.0}},
         "packets": {
-            "scapy: parse, edit, rebuild": {"us": 1.0, "packets_per_second": 1, "ratio": 100.0}
+            packets.SCAPYS: {"us": 1.0, "least_us": 1.0, "packets_per_second": 1, "ratio": 100.0}
         },
     }
     lines = report.text(results).splitlines()
     (scapy,) = [line for line in lines if "at least" in line]
-    (per_connection,) = [line for line in lines if "memory" in line]
+    (per_connection,) = [line for line in lines if line.startswith("memory")]
     assert scapy.endswith("met")
     assert per_connection.endswith("MISSED")
     assert not any("growing" in line for line in lines)
