@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,42 @@ def test_the_next_start_takes_back_what_a_killed_switch_left(lab: Lab, capture: 
     switch = lab.start(capture)
     assert "taking back" in switch.stderr
     switch.stop()
+    assert lab.snapshot() == before
+
+
+@pytest.fixture
+def legacy(tmp_path: Path) -> str:
+    """Return a PATH on which iptables is the one that does without nf_tables."""
+    programs = tmp_path / "legacy"
+    programs.mkdir()
+    for program in ("iptables", "ip6tables"):
+        for name in ("", "-save", "-restore"):
+            found = shutil.which(f"{program}-legacy{name}")
+            assert found, f"{program}-legacy{name} is missing: apt-get install iptables"
+            (programs / f"{program}{name}").symlink_to(found)
+    return f"{programs}:{os.environ['PATH']}"
+
+
+def test_iptables_legacy_serves_and_restores_as_well(lab: Lab, legacy: str) -> None:
+    def rules() -> str:
+        script = "iptables-legacy-save; ip6tables-legacy-save"
+        lines = lab.run(lab.switch, "sh", "-c", script).splitlines()
+        return "\n".join(line.partition(" [")[0] for line in lines if not line.startswith("#"))
+
+    # A legacy table lives as long as its namespace, once it was looked at.
+    for table in ("raw", "mangle"):
+        for program in ("iptables-legacy", "ip6tables-legacy"):
+            lab.run(lab.switch, program, "-t", table, "-S")
+    lab.configure(TCP_VIP, TCP_VIP6)
+    before, rules_before = lab.snapshot(), rules()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        switch = lab.start("nfqueue", PATH=legacy)
+        assert "LB-SWITCH" in rules()
+        with lab.listen(SERVERS[0]) as listener, lab.connect(), listener.accept()[0]:
+            pass
+        switch.stop(number)
+    lab.start("nfqueue", PATH=legacy).stop()
+    assert rules() == rules_before
     assert lab.snapshot() == before
 
 

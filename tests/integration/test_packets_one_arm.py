@@ -10,19 +10,35 @@ import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import ONE_ARM
+from netns_lab.topology import ONE_ARM, VirtualServer
 from tests.support.witness import checksums_are_right, reasons, told
 
 pytestmark = pytest.mark.netns
 
 VIPS = {4: "10.0.1.100", 6: "2001:db8:1::100"}
 SNAT = {4: "10.0.1.200", 6: "2001:db8:1::200"}
+CLOSED = 9
+"""A port of virtual servers whose real server has nobody there."""
 both_families = pytest.mark.parametrize("version", [4, 6])
+
+
+TOPOLOGY = replace(
+    ONE_ARM,
+    virtual_servers=(
+        *ONE_ARM.virtual_servers,
+        *(
+            VirtualServer(
+                f"closed{v}", VIPS[v], CLOSED, ("s1",), "udp", forward="full_nat", snat=SNAT[v]
+            )
+            for v in (4, 6)
+        ),
+    ),
+)
 
 
 @pytest.fixture(scope="module", params=["tun", "nfqueue"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with Lab(ONE_ARM, capture=request.param, check_invariants=True) as made:
+    with Lab(TOPOLOGY, capture=request.param, check_invariants=True) as made:
         yield made
 
 
@@ -46,6 +62,23 @@ def test_transfers_and_datagrams(lab: Lab, version: int) -> None:
     sizes = "1,1400,9000,60000"
     for client in ("c1", "c2"):
         assert lab.client(client, "udp", place(version, 7), "--sizes", sizes)["errors"] == []
+
+
+@both_families
+def test_a_closed_port_of_a_real_server_refuses_in_the_name_of_the_vip(
+    lab: Lab, version: int
+) -> None:
+    """The error comes to the snat address, and quotes it."""
+    with (
+        sniff(lab, "c1", "icmp or icmp6") as seen,
+        checksums_are_right(lab, "c1", "s1", expression=f"port {CLOSED} or icmp or icmp6"),
+    ):
+        result = lab.client("c1", "udp", place(version, CLOSED), "--sizes", "1,1400")
+    assert len(result["errors"]) == 3
+    assert all("ConnectionRefusedError" in error for error in result["errors"])
+    lines = [line for line in told(lab, "c1", seen.path).splitlines() if "unreachable" in line]
+    assert len(lines) == 3
+    assert all(f" {VIPS[version]} > " in line for line in lines)
 
 
 @both_families
