@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import statistics
 import time
-from collections.abc import Callable
 from typing import Any
 
 KEPT = 5
@@ -73,16 +71,6 @@ class Control:
         value = 0
         for turn in range(self._turns):
             value = (value + turn) & 0xFF
-
-
-def seconds_each(body: Callable[[], None], repeats: int) -> float:
-    """The median time of one call, in seconds."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        body()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
 
 
 def ms(nanoseconds: int) -> float:
