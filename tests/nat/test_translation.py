@@ -16,6 +16,7 @@ from lb_switch.nat.translation import Translation
 from lb_switch.packet.flow_key import FlowKey
 from lb_switch.packet.parse import parse
 from tests.support.packets import corrupted, dissect, edited
+from tests.support.soundness import repaired, soundness
 
 ports = st.integers(1, 65535)
 v4 = st.integers(0x01000000, 0xDFFFFFFF).map(lambda n: str(ipaddress.IPv4Address(n)))
@@ -90,6 +91,33 @@ def test_a_damaged_packet_stays_damaged(
     result = translated(damaged, translation)
     assert result != edited(damaged, destination=new_destination), "the damage was covered up"
     assert _l4_checksum(result) == _l4_checksum(translated(data, translation))
+
+
+@given(cases(), st.sampled_from([b"\x00\x00", b"\xff\xff"]), st.booleans())
+def test_zero_has_two_representations_and_both_stay_right(
+    case: tuple[bytes, tuple[tuple[str, int], ...]], zero: bytes, going_in: bool
+) -> None:
+    """RFC 1624, section 3: a sum of zero is 0x0000 or 0xFFFF, before or after the translation."""
+    data, (source, destination, _, new_destination) = case
+    translation = Translation(key(source, destination), key(source, new_destination))
+    packet = parse(bytearray(data), 0, len(data))
+    at = packet.l4 + (16 if packet.protocol == 6 else 6)
+    assume(len(data) - packet.l4 >= 22 and packet.l4 % 2 == 0)
+    # The last whole word of the payload takes what makes the checksum zero.
+    last = packet.l4 + (len(data) - packet.l4) // 2 * 2 - 2
+    assume(last > at + (2 if packet.protocol == 6 else 0))
+    blank = data[:last] + b"\x00\x00" + data[last + 2 :]
+    blank = repaired(blank) if going_in else translated(repaired(blank), translation)
+    checksum = blank[at : at + 2]
+    sample = data[:last] + checksum + data[last + 2 :]
+    sample = sample[:at] + (zero if going_in else b"\x00\x00") + sample[at + 2 :]
+    if packet.protocol == 17 and zero == b"\x00\x00":
+        return  # no checksum at all
+    sample = sample if going_in else repaired(sample)
+    assert soundness(sample).l4
+    assert soundness(translated(sample, translation)) == soundness(sample)
+    inverse = Translation(key(source, new_destination), key(source, destination))
+    assert soundness(translated(translated(sample, translation), inverse)) == soundness(sample)
 
 
 @given(v4, v4, ports)

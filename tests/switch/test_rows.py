@@ -27,10 +27,20 @@ from scapy.layers.inet6 import (
 from scapy.packet import Raw
 
 from lb_switch.invariants import check_invariants
-from lb_switch.servers import AdminState
+from lb_switch.servers import AdminState, OnDown, RealServer
 from lb_switch.switch import Settings, Switch
 from lb_switch.verdict import Action, Reason
-from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, make_switch, send
+from tests.support.dialogue import (
+    CLIENT,
+    CLIENT6,
+    RIPS,
+    RIPS6,
+    VIP,
+    VIP6,
+    endpoint,
+    make_switch,
+    send,
+)
 from tests.support.packets import corrupted, edited, recomputed, tcp, udp
 from tests.support.soundness import soundness
 
@@ -48,6 +58,7 @@ class Net:
     rip: Place
     other: Place
     elsewhere: Place
+    spare: Place
 
     @property
     def six(self) -> bool:
@@ -90,8 +101,8 @@ class Net:
         return bytes(header / TCP(window=0, **ports, **fields))
 
 
-V4 = Net(CLIENT, VIP, RIPS[0], ("10.0.1.12", 5000), ("10.0.9.9", 53))
-V6 = Net(CLIENT6, VIP6, RIPS6[0], ("2001:db8:1::12", 5000), ("2001:db8:9::9", 53))
+V4 = Net(CLIENT, VIP, RIPS[0], ("10.0.1.12", 5000), ("10.0.9.9", 53), RIPS[1])
+V6 = Net(CLIENT6, VIP6, RIPS6[0], ("2001:db8:1::12", 5000), ("2001:db8:9::9", 53), RIPS6[1])
 
 
 class Step(NamedTuple):
@@ -105,6 +116,8 @@ class Step(NamedTuple):
     reason: Reason
     out: bytes | None = None
     partial: bool = False
+    first: Callable[[Switch], None] | None = None
+    """What an operator or a health check does just before."""
 
 
 Prepare = Callable[[Switch, Net], None]
@@ -686,6 +699,100 @@ for _sentence, _change in {
         ]
 
 
+def on_down(what: OnDown) -> Prepare:
+    def prepare(switch: Switch, net: Net) -> None:
+        """Give each group a second server, and say what happens when the first goes down."""
+        for group in switch.virtual_servers.values():
+            group.on_down = what
+            group.add(RealServer(endpoint(net.spare)))
+
+    return prepare
+
+
+def out_of_service(switch: Switch) -> None:
+    for group in switch.virtual_servers.values():
+        switch.set_health(group.real_servers[0], False, "timeout after 1.0 s", 0.0)
+
+
+def drained(switch: Switch) -> None:
+    for group in switch.virtual_servers.values():
+        switch.set_admin_state(group.real_servers[0], AdminState.DRAIN, 0.0)
+
+
+def removed(switch: Switch) -> None:
+    for group in switch.virtual_servers.values():
+        group.remove(group.real_servers[0])
+
+
+_RESETTING: tuple[OnDown, ...] = ("reset", "reschedule")
+for _what in _RESETTING:
+
+    @row(f"down, {_what}: a RST from the packet's own ack number", prepare=on_down(_what))
+    def _(net: Net) -> list[Step]:
+        data = tcp(net.client, net.vip, "PA", b"anyone?", seq=1001, ack=0x89ABCDEF)
+        late = tcp(net.rip, net.client, "A", b"from the grave", seq=5001, ack=1001)
+        reset = net.reset(flags="R", seq=0x89ABCDEF)
+        return [
+            *handshake(net),
+            known(late, net.back(late))._replace(first=out_of_service),
+            Step(data, REPLY, Reason.REAL_SERVER_DOWN, reset),
+            Step(data, REPLY, Reason.UNKNOWN_TCP, reset),
+        ]
+
+
+@row("down, keep: it goes on", prepare=on_down("keep"))
+def _(net: Net) -> list[Step]:
+    data = tcp(net.client, net.vip, "PA", b"anyone?", seq=1001, ack=5001)
+    return [*handshake(net), known(data, net.there(data))._replace(first=out_of_service)]
+
+
+@row("down, reschedule: a SYN that comes again goes to another", prepare=on_down("reschedule"))
+def _(net: Net) -> list[Step]:
+    moved = edited(net.syn(), destination=net.spare)
+    return [
+        handshake(net)[0],
+        Step(net.syn(), FORWARD, Reason.RESCHEDULED, moved, first=out_of_service),
+    ]
+
+
+@row("down, reset: a SYN that comes again is refused", prepare=on_down("reset"))
+def _(net: Net) -> list[Step]:
+    reset = net.reset(flags="RA", seq=0, ack=1001)
+    return [
+        handshake(net)[0],
+        Step(net.syn(), REPLY, Reason.REAL_SERVER_DOWN, reset, first=out_of_service),
+    ]
+
+
+@row("down: a datagram goes to another", prepare=on_down("reset"))
+def _(net: Net) -> list[Step]:
+    data = udp(net.client, net.vip, b"a question, asked again")
+    moved = edited(data, destination=net.spare)
+    return [
+        Step(data, FORWARD, Reason.NEW_CONNECTION, net.there(data)),
+        Step(data, FORWARD, Reason.RESCHEDULED, moved, first=out_of_service),
+        known(data, moved),
+    ]
+
+
+for _how, _act in {"drained": drained, "removed": removed}.items():
+
+    @row(f"{_how}: live connections go on, new ones go elsewhere", prepare=on_down("reset"))
+    def _(net: Net, change: Callable[[Switch], None] = _act) -> list[Step]:
+        data = tcp(net.client, net.vip, "A", b"on and on", seq=1001, ack=5001)
+        back = tcp(net.rip, net.client, "A", b"and on", seq=5001, ack=1010)
+        new = [tcp((net.other[0], port), net.vip, "S") for port in (1, 2, 3)]
+        return [
+            *handshake(net),
+            known(data, net.there(data))._replace(first=change),
+            known(back, net.back(back)),
+            *(
+                Step(syn, FORWARD, Reason.NEW_CONNECTION, edited(syn, destination=net.spare))
+                for syn in new
+            ),
+        ]
+
+
 @row("a full table of what must stay takes no more", max_connections=1)
 def _(net: Net) -> list[Step]:
     return [
@@ -723,6 +830,8 @@ def test_row(each: Row, net: Net, observed: bool) -> None:
         switch.observer = lambda _event: None
     each.prepare(switch, net)
     for number, step in enumerate(each.steps(net)):
+        if step.first is not None:
+            step.first(switch)
         seen = send(switch, step.data, float(number), step.partial)
         where = f"packet {number + 1}"
         assert (seen.action, seen.reason) == (step.action, step.reason), where
