@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
-from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, STEADY, State
+from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
 from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import ConnectionEvent, Event, Stage
+from lb_switch.nat.path import NatPath
 from lb_switch.nat.port_pool import PortPool
-from lb_switch.nat.translation import Translation
 from lb_switch.packet.flow_key import FlowKey, pack_endpoint, reverse
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer, VirtualServer
@@ -61,7 +61,6 @@ class Bookkeeping:
         address, port = pack_endpoint(real_server.endpoint)
         translated = FlowKey.of(key)._replace(destination=address, destination_port=port)
         one_packet = virtual_server.one_packet and protocol == UDP
-        pool = None
         if virtual_server.forward == "full_nat":
             source = virtual_server.snat.packed
             pool = self._port_pool(protocol, address + source + port)
@@ -72,24 +71,17 @@ class Bookkeeping:
                 source=source, source_port=snat_port.to_bytes(2, "big")
             )
             reply_key = reverse(translated.pack())
-            to_server = Translation(key, translated.pack())
-            to_client = Translation(reply_key, reverse(key))
+            path = NatPath(real_server, key, reply_key, pool)
         else:
             reply_key = reverse(translated.pack())
             if one_packet:
                 known = self._connections.find(UDP, reply_key)
                 if known is not None and known.original_key == key:
                     return known
-            if real_server.translations is None:
-                real_server.translations = (
-                    Translation(key, translated.pack()),
-                    Translation(reply_key, reverse(key)),
-                )
-            to_server, to_client = real_server.translations
-        connection = Connection(
-            protocol, key, reply_key, real_server, to_server, to_client, state, now
-        )
-        connection.port_pool = pool
+            if real_server.path is None:
+                real_server.path = NatPath(real_server, key, reply_key)
+            path = real_server.path
+        connection = Connection(key, reply_key, path, state, now)
         try:
             self._insert(connection, now, reply_only=one_packet)
         except (KeyClashError, TableFullError):
@@ -130,12 +122,11 @@ class Bookkeeping:
         """Bring a connection to another state, its deadline and the accounts with it."""
         old = connection.state
         connection.state = new
-        connection.steady = new in STEADY
         if old in ACTIVE and new not in ACTIVE:
             connection.real_server.active -= 1
             connection.real_server.inactive += 1
         self._connections.note_state(connection)
-        self._timers.arm(connection, now)
+        self._timers.rearm(connection, old, now)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
 
@@ -171,5 +162,6 @@ class Bookkeeping:
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
 
     def _release_port(self, connection: Connection) -> None:
-        if connection.port_pool is not None:
-            connection.port_pool.release(int.from_bytes(connection.reply_key[-2:], "big"))
+        pool = connection.path.port_pool
+        if pool is not None:
+            pool.release(int.from_bytes(connection.reply_key[-2:], "big"))

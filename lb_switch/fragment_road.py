@@ -15,7 +15,6 @@ from lb_switch.connections.fragments import (
     HeldTooMuchError,
     RefusedError,
 )
-from lb_switch.connections.tcp_state import Direction
 from lb_switch.nat.rewrite import rewrite_addresses
 from lb_switch.outcome import FRAGMENT, NOT_FOR_THE_SWITCH, Outcome, drop
 from lb_switch.packet.parse import Packet, parse
@@ -87,8 +86,7 @@ class FragmentRoad:
             assert connection is not None
             assert direction is not None
             connection.count(direction, packet.end - packet.start, now)
-            to_server = direction is Direction.ORIGINAL
-            rewrite_addresses(packet, connection.to_server if to_server else connection.to_client)
+            rewrite_addresses(packet, connection.translation(direction))
             return Outcome(FRAGMENT, connection=connection, direction=direction)
         if fate.action is Action.PASS:
             return NOT_FOR_THE_SWITCH

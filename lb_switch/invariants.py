@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, STEADY, State
+from lb_switch.connections.chain import Link
+from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
 from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.protocol import UDP
@@ -50,14 +51,10 @@ def check_invariants(switch: Switch) -> None:
             and int.from_bytes(translated.destination_port, "big") == rip.port,
             f"the reply key of {connection.original_key.hex()} is not that of {rip}",
         )
+        if connection.path.port_pool is not None:
+            ports_out[connection.path.port_pool] += 1
         _require(
-            connection.steady == (connection.state in STEADY),
-            f"steady is {connection.steady} in {connection.state.name}",
-        )
-        if connection.port_pool is not None:
-            ports_out[connection.port_pool] += 1
-        _require(
-            connection.bucket is not None and connection in connection.bucket.connections,
+            _is_linked(connection),
             "a connection without a timer",
         )
         if connection.protocol == UDP:
@@ -91,6 +88,14 @@ def check_invariants(switch: Switch) -> None:
             == tuple(server for server in virtual_server.real_servers if server.usable),
             f"{virtual_server.name}: usable_servers is out of date",
         )
+
+
+def _is_linked(member: Link) -> bool:
+    """Whether it is in a chain, and its neighbours know it."""
+    before, behind = member.before, member.behind
+    if before is None or behind is None:
+        return False
+    return before.behind is member and behind.before is member
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -17,7 +17,7 @@ from lb_switch.tally import Traffic
 
 if TYPE_CHECKING:
     from lb_switch.health.check import HealthCheck
-    from lb_switch.nat.translation import Translation
+    from lb_switch.nat.path import NatPath
     from lb_switch.scheduling.interface import Scheduler
     from lb_switch.scheduling.persistence import Persistence
 
@@ -48,10 +48,10 @@ class RealServer:
         "endpoint",
         "healthy",
         "inactive",
+        "path",
         "severed",
         "tally_to_client",
         "tally_to_server",
-        "translations",
         "virtual_server",
         "weight",
     )
@@ -64,9 +64,8 @@ class RealServer:
         self.severed = False
         """Whether its live connections are to end: it is out of service, and `on_down` says so."""
         self.virtual_server: VirtualServer | None = None
-        self.translations: tuple[Translation, Translation] | None = None
-        """To the real server and to the client: the same for all connections of plain NAT, which
-        rewrites only the virtual server's end.  Made for the first of them."""
+        self.path: NatPath | None = None
+        """What all its connections of plain NAT share.  Made for the first of them."""
         self.active = 0
         """Connections between their first packet and their first FIN or RST."""
         self.inactive = 0

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import struct
 
+from lb_switch.connections.connection import ACK_UNITS
 from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
+from lb_switch.connections.tcp_state import STEADY, State
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import ONE_PACKET
 
@@ -20,14 +22,18 @@ _MIN_IPV4 = 40
 _MIN_IPV6 = 60
 
 # total length, flags and fragment offset, protocol, header checksum, flow key (addresses and
-# ports are neighbours when there are no options), then TCP's acknowledgement number, data offset
-# with flags, and checksum.
-_IPV4_TCP = struct.Struct("!2xH2xHxBH12s4xIH2xH").unpack_from
-_IPV6_TCP = struct.Struct("!4xHBx36s4xIH2xH").unpack_from
+# ports are neighbours when there are no options), then the upper half of TCP's acknowledgement
+# number, data offset with flags, and checksum.
+_IPV4_TCP = struct.Struct("!2xH2xHxBH12s4xH2xH2xH").unpack_from
+_IPV6_TCP = struct.Struct("!4xHBx36s4xH2xH2xH").unpack_from
 # UDP length and checksum
 _UDP = struct.Struct("!HH").unpack_from
 _PUT = struct.Struct("!H").pack_into
 
+_ACK_UNITS = ACK_UNITS
+# From these states a plain ACK may lead on.  Two comparisons by identity are the fastest test there
+# is; should the state table come to have a third, this line fails.
+_SYN_RECV, _LAST_ACK = sorted(frozenset(State) - STEADY)
 _NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
 _STATE_FLAGS = 0x0017  # FIN, SYN, RST, ACK
 _PLAIN_ACK = 0x0010
@@ -73,7 +79,10 @@ class ShortRoad:
             if total < _LONGEST_HEADERS and l4 - start + (offset_flags >> 10 & 0x3C) > total:
                 return False
             connection = self._tcp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
-            if connection is None or not connection.steady:
+            if connection is None:
+                return False
+            state = connection.state
+            if state is _SYN_RECV or state is _LAST_ACK:
                 return False
             checksum_at = l4 + 16
         elif protocol == 17:
@@ -87,21 +96,22 @@ class ShortRoad:
         else:
             return False
 
-        real_server = connection.real_server
+        path = connection.path
+        real_server = path.real_server
         if key == connection.original_key:
             if real_server.severed:
                 return False
-            translation = connection.to_server
+            translation = path.to_server
             connection.tally_to_server += ONE_PACKET + total
             real_server.tally_to_server += ONE_PACKET + total
             if protocol == 6:
-                connection.acked_by_client = ack
+                connection.acked_by_client = _ACK_UNITS[ack]
         else:
-            translation = connection.to_client
+            translation = path.to_client
             connection.tally_to_client += ONE_PACKET + total
             real_server.tally_to_client += ONE_PACKET + total
             if protocol == 6:
-                connection.acked_by_server = ack
+                connection.acked_by_server = _ACK_UNITS[ack]
         connection.last_seen = now
         self.packets += 1
 

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from lb_switch.bookkeeping import Bookkeeping, PortPoolExhaustedError
-from lb_switch.connections.connection import NOTHING_ACKED, Connection
+from lb_switch.connections.connection import ACK_UNITS, NOTHING_ACKED, Connection
 from lb_switch.connections.fragments import FragmentTracker
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import (
@@ -390,19 +390,18 @@ class Switch:
             self._books.change_state(connection, new, now)
         if flags & tcp.ACK and event is not Segment.RST:
             if from_client:
-                connection.acked_by_client = segment.acknowledgement
+                connection.acked_by_client = ACK_UNITS[segment.acknowledgement >> 16]
             else:
-                connection.acked_by_server = segment.acknowledgement
+                connection.acked_by_server = ACK_UNITS[segment.acknowledgement >> 16]
         if new is State.SYN_RECV and event is Segment.SYN and flags & tcp.ACK:
             # What the client is to acknowledge; it stands here until it does.
-            connection.acked_by_client = (segment.sequence + 1) & 0xFFFFFFFF
+            connection.acked_by_client = ACK_UNITS[(segment.sequence + 1 & 0xFFFFFFFF) >> 16]
 
     def _forward(
         self, packet: Packet, connection: Connection, direction: Direction, now: float
     ) -> None:
         connection.count(direction, packet.end - packet.start, now)
-        to_server = direction is Direction.ORIGINAL
-        rewrite(packet, connection.to_server if to_server else connection.to_client)
+        rewrite(packet, connection.translation(direction))
 
     def _severed(self, packet: Packet, connection: Connection, now: float) -> Outcome | None:
         """Handle a client's packet for a real server that is out of service, by `on_down`.
@@ -593,6 +592,7 @@ def _rst_is_credible(segment: TCPHeader, connection: Connection, direction: Dire
     return acked == NOTHING_ACKED or _near(segment.sequence, acked)
 
 
-def _near(number: int, expected: int) -> bool:
-    distance = (number - expected) & 0xFFFFFFFF
-    return min(distance, 0x100000000 - distance) <= RST_DISTANCE
+def _near(number: int, acked: int) -> bool:
+    """Whether a sequence number is within RST_DISTANCE of one kept in ACK_UNITS."""
+    distance = ((number >> 16) - acked) & 0xFFFF
+    return min(distance, 0x10000 - distance) <= RST_DISTANCE >> 16

@@ -202,7 +202,7 @@ def test_hangup_calls_back() -> None:
 
 def test_the_stop_is_announced_while_packets_are_still_captured() -> None:
     captured: list[bool] = []
-    stopping = Bed(on_stop=lambda: captured.append(stopping.capture.fileno() >= 0))
+    stopping: Bed = Bed(on_stop=lambda: captured.append(stopping.capture.fileno() >= 0))
     stopping.loop.run()
     assert captured == [True]
 

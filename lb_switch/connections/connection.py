@@ -1,76 +1,70 @@
-"""One connection: two flow keys, a real server, a state, and what was counted."""
+"""One connection: two flow keys, a path to a real server, a state, and what was counted.
+
+A switch holds very many of them, so an entry is small: what connections have in common is shared
+(`NatPath`), and what can be read off another field is a property.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lb_switch.connections.tcp_state import ACTIVE, STEADY, Direction, State
+from lb_switch.connections.chain import Link
+from lb_switch.connections.tcp_state import ACTIVE, Direction, State
+from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import ONE_PACKET, Traffic
 
 if TYPE_CHECKING:
-    from lb_switch.connections.timeouts import Bucket
-    from lb_switch.nat.port_pool import PortPool
+    from lb_switch.connections.table import Place
+    from lb_switch.nat.path import NatPath
     from lb_switch.nat.translation import Translation
     from lb_switch.servers import RealServer
 
 NOTHING_ACKED = -1
 
+ACK_UNITS = tuple(range(1 << 16))
+"""The numbers 0 to 65,535, each made once: `ACK_UNITS[number >> 16]` is how an acknowledgement
+number is kept, in units of 64 KiB.  An `int` of its own in each direction would be 64 bytes a
+connection, and what it is kept for looks at distances of a MiB."""
 
-class Connection:
+
+class Connection(Link):
     """One client-to-server conversation.
 
     `original_key`  flow key of the packets from the client, as they arrive
     `reply_key`     flow key of the packets from the real server, as they arrive
-    `to_server`, `to_client`   the translations of the two directions
+    `path`          the real server, and the translations of the two directions
     `tally_to_server`, `tally_to_client`   packets and bytes seen, as tallies
-    `acked_by_client`, `acked_by_server`   the last acknowledgement number each sent (raw, 32 bits);
+    `acked_by_client`, `acked_by_server`   the last acknowledgement number each sent, in ACK_UNITS;
                     in SYN_RECV `acked_by_client` is the one that it is to send
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
-    `bucket`        where the timer wheel will look at it next
-    `steady`        whether its packets may take the short road
-    `port_pool`     full NAT: where its source port goes back to in the end
+    `place`         its place among those that give way when the table is full, if it is one
+    `before`, `behind`   its neighbours in the bucket where the timer wheel will look at it next
     """
 
     __slots__ = (
         "acked_by_client",
         "acked_by_server",
-        "bucket",
         "last_seen",
         "original_key",
-        "port_pool",
-        "protocol",
-        "real_server",
+        "path",
+        "place",
         "reply_key",
         "state",
-        "steady",
         "tally_to_client",
         "tally_to_server",
-        "to_client",
-        "to_server",
     )
 
     def __init__(
-        self,
-        protocol: int,
-        original_key: bytes,
-        reply_key: bytes,
-        real_server: RealServer,
-        to_server: Translation,
-        to_client: Translation,
-        state: State,
-        now: float,
+        self, original_key: bytes, reply_key: bytes, path: NatPath, state: State, now: float
     ) -> None:
-        self.protocol = protocol
         self.original_key = original_key
         self.reply_key = reply_key
-        self.real_server = real_server
-        self.to_server = to_server
-        self.to_client = to_client
+        self.path = path
         self.state = state
-        self.steady = state in STEADY
         self.last_seen = now
-        self.bucket: Bucket | None = None
-        self.port_pool: PortPool | None = None
+        self.before: Link | None = None
+        self.behind: Link | None = None
+        self.place: Place | None = None
         self.tally_to_server = 0
         self.tally_to_client = 0
         self.acked_by_client = NOTHING_ACKED
@@ -88,9 +82,23 @@ class Connection:
             self.real_server.tally_to_client += tally
 
     @property
+    def protocol(self) -> int:
+        """TCP or UDP."""
+        return UDP if self.state is State.UDP else TCP
+
+    @property
+    def real_server(self) -> RealServer:
+        """The real server, for the connection's whole life."""
+        return self.path.real_server
+
+    @property
     def active(self) -> bool:
         """Whether it counts as active: before its first FIN or RST."""
         return self.state in ACTIVE
+
+    def translation(self, direction: Direction) -> Translation:
+        """Return what is rewritten in packets of this direction."""
+        return self.path.to_server if direction is Direction.ORIGINAL else self.path.to_client
 
     @property
     def traffic_to_server(self) -> Traffic:

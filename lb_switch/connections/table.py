@@ -18,9 +18,10 @@ handshakes, nor a flood of SYNs questions.  All others stay, whatever comes.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 
+from lb_switch.connections.chain import Chain, Link, take_out
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import REUSABLE, State
 from lb_switch.packet.protocol import TCP, UDP
@@ -55,6 +56,47 @@ def _shards() -> Shards:
     return tuple({} for _ in range(SHARD_MASK + 1))
 
 
+class Place(Link):
+    """A connection's place in a queue: only those that may give way need one."""
+
+    __slots__ = ("connection", "queue")
+
+    def __init__(self, connection: Connection, queue: Queue) -> None:
+        super().__init__()
+        self.connection = connection
+        self.queue = queue
+
+
+class Queue:
+    """Connections that may give way, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._chain: Chain[Place] = Chain()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def oldest(self) -> Connection | None:
+        """The connection that came first, or None."""
+        first = self._chain.first
+        return None if first is None else first.connection
+
+    def join(self, connection: Connection) -> None:
+        """Put a connection that is in no queue at the end."""
+        connection.place = place = Place(connection, self)
+        self._chain.append(place)
+        self._length += 1
+
+    def leave(self, connection: Connection) -> None:
+        """Take out a connection that is in this queue."""
+        assert connection.place is not None
+        take_out(connection.place)
+        connection.place = None
+        self._length -= 1
+
+
 class ConnectionTable:
     """Connections by protocol and flow key, at most `max_connections`.
 
@@ -69,9 +111,9 @@ class ConnectionTable:
     ) -> None:
         self.max_connections = max_connections
         self.shards: dict[int, Shards] = {TCP: _shards(), UDP: _shards()}
-        self._half_open: OrderedDict[Connection, None] = OrderedDict()
-        self._closed: OrderedDict[Connection, None] = OrderedDict()
-        self._unanswered: OrderedDict[Connection, None] = OrderedDict()
+        self._half_open = Queue()
+        self._closed = Queue()
+        self._unanswered = Queue()
         """Answered ones are taken out when they are met: no packet has to do it."""
         self._half_open_of: Counter[bytes] | None = Counter() if count_half_open_by_source else None
         self._count = 0
@@ -121,11 +163,11 @@ class ConnectionTable:
         reply[connection.reply_key] = connection
         self._count += 1
         if connection.state is State.SYN_RECV:
-            self._half_open[connection] = None
+            self._half_open.join(connection)
             if self._half_open_of is not None:
                 self._half_open_of[_source(connection)] += 1
         elif protocol == UDP:
-            self._unanswered[connection] = None
+            self._unanswered.join(connection)
             # One comes in at a time, so looking at two keeps up.
             for _ in range(2):
                 self._drop_answered()
@@ -138,27 +180,27 @@ class ConnectionTable:
             del original[connection.original_key]
         del self._shard(protocol, connection.reply_key)[connection.reply_key]
         self._count -= 1
-        if protocol == UDP:
-            self._unanswered.pop(connection, None)
-            return
-        self._closed.pop(connection, None)
-        self._no_longer_half_open(connection)
+        self._leave(connection)
 
     def note_state(self, connection: Connection) -> None:
         """Note that its state has changed, and with it whether it may give way."""
-        if connection.state is not State.SYN_RECV:
-            self._no_longer_half_open(connection)
-        if connection.state in REUSABLE:
-            self._closed[connection] = None
+        place = connection.place
+        if place is not None and place.queue is self._half_open:
+            self._leave(connection)
+        if connection.state in REUSABLE and connection.place is None:
+            self._closed.join(connection)
 
-    def _no_longer_half_open(self, connection: Connection) -> None:
-        if connection in self._half_open:
-            del self._half_open[connection]
-            if self._half_open_of is not None:
-                source = _source(connection)
-                self._half_open_of[source] -= 1
-                if not self._half_open_of[source]:
-                    del self._half_open_of[source]
+    def _leave(self, connection: Connection) -> None:
+        """Take it out of the queue it is in, if it is in one."""
+        place = connection.place
+        if place is None:
+            return
+        place.queue.leave(connection)
+        if place.queue is self._half_open and self._half_open_of is not None:
+            source = _source(connection)
+            self._half_open_of[source] -= 1
+            if not self._half_open_of[source]:
+                del self._half_open_of[source]
 
     def half_open_of(self, source: bytes) -> int:
         """How many connections of this source address are in SYN_RECV, if that is counted."""
@@ -171,29 +213,24 @@ class ConnectionTable:
 
     def first_to_give_way(self, protocol: int) -> Connection | None:
         """Return the one that a newcomer of this protocol may replace; None: all must stay."""
-        half_open = next(iter(self._half_open), None)
-        closed = next(iter(self._closed), None)
+        half_open, closed = self._half_open.oldest, self._closed.oldest
         if protocol == TCP:
             return half_open or closed or self._oldest_unanswered()
         return self._oldest_unanswered() or closed or half_open
 
     def may_give_way(self, connection: Connection) -> bool:
         """Whether a newcomer could replace it, were it the oldest."""
-        return (
-            connection in self._half_open
-            or connection in self._closed
-            or connection in self._unanswered
-        )
+        return connection.place is not None
 
     def _oldest_unanswered(self) -> Connection | None:
         while self._drop_answered():
             pass
-        return next(iter(self._unanswered), None)
+        return self._unanswered.oldest
 
     def _drop_answered(self) -> bool:
         """Take the oldest out of the unanswered if it has an answer by now."""
-        oldest = next(iter(self._unanswered), None)
+        oldest = self._unanswered.oldest
         if oldest is None or not oldest.tally_to_client:
             return False
-        del self._unanswered[oldest]
+        self._unanswered.leave(oldest)
         return True

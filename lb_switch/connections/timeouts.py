@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from lb_switch.connections.chain import Chain, take_out
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import State
 
@@ -28,15 +29,14 @@ HORIZON = 128
 """Buckets ahead, at most."""
 
 
-class Bucket:
+class Bucket(Chain[Connection]):
     """Connections to be looked at when `due` has come."""
 
-    __slots__ = ("connections", "due")
+    __slots__ = ("due",)
 
     def __init__(self, due: float) -> None:
+        super().__init__()
         self.due = due
-        self.connections: dict[Connection, None] = {}
-        """A set that keeps its order, so that equal runs are equal in everything."""
 
 
 class TimerWheel:
@@ -59,21 +59,19 @@ class TimerWheel:
         return connection.last_seen + self.timeouts[connection.state]
 
     def arm(self, connection: Connection, now: float) -> None:
-        """See to it that the connection is looked at no later than its deadline requires.
+        """See to it that a new connection is looked at no later than its deadline."""
+        self._put(connection, self.deadline(connection), now)
 
-        Call it for a new connection and after each change of state.
-        """
-        deadline = self.deadline(connection)
-        bucket = connection.bucket
-        if bucket is None or deadline + GRANULARITY <= bucket.due:
+    def rearm(self, connection: Connection, old: State, now: float) -> None:
+        """See to it after a change of state from `old`: a longer timeout can wait its turn."""
+        if self.timeouts[connection.state] < self.timeouts[old]:
             self.disarm(connection)
-            self._put(connection, deadline, now)
+            self.arm(connection, now)
 
     def disarm(self, connection: Connection) -> None:
         """Forget the connection."""
-        if connection.bucket is not None:
-            del connection.bucket.connections[connection]
-            connection.bucket = None
+        if connection.before is not None:
+            take_out(connection)
 
     def _put(self, connection: Connection, deadline: float, now: float) -> None:
         tick = min(math.ceil(deadline / GRANULARITY), int(now / GRANULARITY) + HORIZON)
@@ -82,8 +80,7 @@ class TimerWheel:
             bucket = self._buckets[tick] = Bucket(tick * GRANULARITY)
             if self._next_tick is None or tick < self._next_tick:
                 self._next_tick = tick
-        bucket.connections[connection] = None
-        connection.bucket = bucket
+        bucket.append(connection)
 
     def next_deadline(self) -> float | None:
         """When `expired` should be called next; None while no connection is armed."""
@@ -98,16 +95,15 @@ class TimerWheel:
         while self._next_tick is not None and self._next_tick * GRANULARITY <= now:
             tick = self._next_tick
             bucket = self._buckets[tick]
-            while bucket.connections:
+            while (connection := bucket.first) is not None:
                 if looked_at >= limit:
                     return
                 looked_at += 1
-                connection, _ = bucket.connections.popitem()
-                connection.bucket = None
+                take_out(connection)
                 deadline = self.deadline(connection)
                 if deadline <= now:
                     yield connection
                 else:
                     self._put(connection, deadline, now)
-            del self._buckets[tick]
+            self._buckets.pop(tick).dissolve()
             self._next_tick = min(self._buckets, default=None)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import State
-from lb_switch.nat.translation import Translation
+from lb_switch.nat.path import NatPath
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.servers import RealServer
@@ -26,9 +26,11 @@ keys = st.one_of(
 states = st.sampled_from([State.SYN_RECV, State.ESTABLISHED])
 
 
-def connection(protocol: int, original: bytes, reply: bytes, state: State) -> Connection:
-    same = Translation(original, original)
-    return Connection(protocol, original, reply, SERVER, same, same, state, 0.0)
+PATH = NatPath(SERVER, bytes(12), bytes(12))
+
+
+def connection(original: bytes, reply: bytes, state: State) -> Connection:
+    return Connection(original, reply, PATH, state, 0.0)
 
 
 class TableAgainstDict(RuleBasedStateMachine):
@@ -43,7 +45,7 @@ class TableAgainstDict(RuleBasedStateMachine):
 
     @rule(protocol=protocols, original=keys, reply=keys, state=states)
     def insert(self, protocol: int, original: bytes, reply: bytes, state: State) -> None:
-        new = connection(protocol, original, reply, State.UDP if protocol == UDP else state)
+        new = connection(original, reply, State.UDP if protocol == UDP else state)
         if original == reply:
             with pytest.raises(KeyClashError):
                 self.table.insert(new)
@@ -112,5 +114,5 @@ TestTable.settings = settings(max_examples=60, stateful_step_count=40)
 
 def test_the_protocol_is_part_of_the_key() -> None:
     table = ConnectionTable()
-    table.insert(connection(TCP, bytes(12), bytes(11) + b"\1", State.ESTABLISHED))
+    table.insert(connection(bytes(12), bytes(11) + b"\1", State.ESTABLISHED))
     assert table.find(UDP, bytes(12)) is None

@@ -8,18 +8,17 @@ from hypothesis import strategies as st
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.connections.timeouts import GRANULARITY, HORIZON, TimerWheel
-from lb_switch.nat.translation import Translation
+from lb_switch.nat.path import NatPath
 from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
 from lb_switch.servers import RealServer
 
 KEY = bytes(range(12))
 SERVER = RealServer(Endpoint.parse("10.0.2.11:80"))
-SAME = Translation(KEY, KEY)
+PATH = NatPath(SERVER, KEY, KEY)
 
 
 def connection(state: State, now: float) -> Connection:
-    return Connection(TCP, KEY, KEY, SERVER, SAME, SAME, state, now)
+    return Connection(KEY, KEY, PATH, state, now)
 
 
 def run(wheel: TimerWheel, until: float) -> list[tuple[float, Connection]]:
@@ -54,7 +53,7 @@ def test_a_shorter_timeout_brings_the_deadline_nearer() -> None:
     closing = connection(State.SYN_RECV, 0.0)
     wheel.arm(closing, 0.0)
     closing.state = State.CLOSE
-    wheel.arm(closing, 1.0)
+    wheel.rearm(closing, State.SYN_RECV, 1.0)
     ended = run(wheel, 5000)
     assert [who for _, who in ended] == [closing], "once, not once for each bucket"
     assert 10.0 <= ended[0][0] < 10.0 + GRANULARITY
@@ -119,7 +118,7 @@ def test_every_connection_ends_once_and_in_time(
     for at, _, who in sorted(happenings, key=lambda each: each[:2]):
         ended += run(wheel, at)
         who.last_seen = at
-        if who.bucket is None:
+        if who.before is None:
             wheel.arm(who, at)
     ended += run(wheel, 1e6)
     assert sorted(id(who) for _, who in ended) == sorted(expected)

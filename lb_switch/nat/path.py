@@ -1,0 +1,38 @@
+"""The path of a connection's packets: to which real server, and what is rewritten each way.
+
+Plain NAT rewrites only the virtual server's end, so all connections of one real server share one
+path.  Full NAT rewrites the client's end as well, and each connection has a path of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lb_switch.nat.translation import Translation
+from lb_switch.packet.flow_key import reverse
+
+if TYPE_CHECKING:
+    from lb_switch.nat.port_pool import PortPool
+    from lb_switch.servers import RealServer
+
+
+class NatPath:
+    """What the packets of a connection need to know of their way.
+
+    `original_key` is a client's flow key, `reply_key` that of the answers it gets, both as they
+    arrive at the switch.  `port_pool` is where full NAT's source port goes back to in the end.
+    """
+
+    __slots__ = ("port_pool", "real_server", "to_client", "to_server")
+
+    def __init__(
+        self,
+        real_server: RealServer,
+        original_key: bytes,
+        reply_key: bytes,
+        port_pool: PortPool | None = None,
+    ) -> None:
+        self.real_server = real_server
+        self.to_server = Translation(original_key, reverse(reply_key))
+        self.to_client = Translation(reply_key, reverse(original_key))
+        self.port_pool = port_pool
