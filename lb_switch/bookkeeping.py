@@ -16,7 +16,7 @@ from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import ConnectionEvent, Event, Stage
 from lb_switch.nat.path import NatPath
 from lb_switch.nat.port_pool import PortPool
-from lb_switch.packet.flow_key import FlowKey, pack_endpoint, reverse
+from lb_switch.packet.flow_key import FlowKey, pack_endpoint
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer, VirtualServer
 
@@ -58,22 +58,19 @@ class Bookkeeping:
         Raises KeyClashError, TableFullError or PortPoolExhaustedError, and then has changed
         nothing (but that others may have given way already).
         """
-        address, port = pack_endpoint(real_server.endpoint)
-        translated = FlowKey.of(key)._replace(destination=address, destination_port=port)
+        rip, port = pack_endpoint(real_server.endpoint)
         one_packet = virtual_server.one_packet and protocol == UDP
         if virtual_server.forward == "full_nat":
-            source = virtual_server.snat.packed
-            pool = self._port_pool(protocol, address + source + port)
+            snat = virtual_server.snat.packed
+            pool = self._port_pool(protocol, rip + snat + port)
             snat_port = pool.allocate()
             if snat_port is None:
                 raise PortPoolExhaustedError
-            translated = translated._replace(
-                source=source, source_port=snat_port.to_bytes(2, "big")
-            )
-            reply_key = reverse(translated.pack())
+            reply_key = rip + snat + port + snat_port.to_bytes(2, "big")
             path = NatPath(real_server, key, reply_key, pool)
         else:
-            reply_key = reverse(translated.pack())
+            client, _, client_port, _ = FlowKey.of(key)
+            reply_key = rip + client + port + client_port
             if one_packet:
                 known = self._connections.find(UDP, reply_key)
                 if known is not None and known.original_key == key:

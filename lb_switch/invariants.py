@@ -76,13 +76,15 @@ def check_invariants(switch: Switch) -> None:
     _require(len(table) == count, f"the table says {len(table)}, and holds {count}")
     _require(table.half_open == half_open, f"{table.half_open} half open, not {half_open}")
     _require(count <= table.max_connections, f"{count} connections are over the bound")
-    for virtual_server in switch.virtual_servers.values():
-        for server in virtual_server.real_servers:
-            _require(
-                (server.active, server.inactive) == (active[server], inactive[server]),
-                f"{server.endpoint} counts {server.active} active and {server.inactive} inactive "
-                f"connections; the table has {active[server]} and {inactive[server]}",
-            )
+    groups = switch.virtual_servers.values()
+    # Those with connections may have been removed, or their virtual server.
+    for server in {*active, *inactive, *(each for group in groups for each in group.real_servers)}:
+        _require(
+            (server.active, server.inactive) == (active[server], inactive[server]),
+            f"{server.endpoint} counts {server.active} active and {server.inactive} inactive "
+            f"connections; the table has {active[server]} and {inactive[server]}",
+        )
+    for virtual_server in groups:
         _require(
             virtual_server.usable_servers
             == tuple(server for server in virtual_server.real_servers if server.usable),

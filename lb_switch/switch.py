@@ -48,7 +48,7 @@ from lb_switch.outcome import (
     drop,
 )
 from lb_switch.packet import icmp, tcp
-from lb_switch.packet.flow_key import pack_endpoint
+from lb_switch.packet.flow_key import FlowKey, pack_endpoint
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.packet.tcp import TCPHeader
@@ -439,15 +439,14 @@ class Switch:
 
     def _unknown(self, packet: Packet, now: float) -> Outcome:
         key = packet.key
-        address = packet.destination
-        virtual_server = self._by_endpoint.get((packet.protocol, address, key[-2:]))
-        source = packet.source
-        if self._is_forged(source) and address in self._own_addresses:
+        source, address, _, port = FlowKey.of(key)
+        if address not in self._own_addresses:
+            return NOT_FOR_THE_SWITCH
+        virtual_server = self._by_endpoint.get((packet.protocol, address, port))
+        if self._is_forged(source):
             return drop(Reason.FORGED_SOURCE, virtual_server)
         if virtual_server is None:
-            if address in self._own_addresses:
-                return self._reject(packet, Reason.NO_VIRTUAL_SERVER)
-            return NOT_FOR_THE_SWITCH
+            return self._reject(packet, Reason.NO_VIRTUAL_SERVER)
         state = State.UDP
         if packet.protocol == TCP:
             state = State.SYN_RECV
