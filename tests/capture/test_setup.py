@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lb_switch.capture.interface import CaptureError
 A = Change(("add", "a"), ("del", "a"))
 B = Change(("add", "b"), ("del", "b"))
 C = Change(("add", "c"), ("del", "c"))
+CHAIN = Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 1",))
 
 
 class Host:
@@ -115,6 +117,52 @@ def test_a_failing_step_undoes_what_came_with_it(host: Host, started: HostSetup)
     assert journal(started) == [[["run", "del", "a"]]]
 
 
+def in_slot(value: int) -> Change:
+    return Change(("set", str(value)), ("unset",), slot="s")
+
+
+def test_a_failing_step_leaves_what_was_replaced_before_it_as_it_was(
+    host: Host, started: HostSetup
+) -> None:
+    started.apply([in_slot(1), A])
+    host.failing.add("add c")
+    host.ran.clear()
+    with pytest.raises(CaptureError, match="add c: no"):
+        started.apply([in_slot(2), C])
+    assert host.ran == ["set 2", "add c", "del c", "set 1"]
+    started.apply([in_slot(1), A])  # nothing is left to do
+    assert len(host.ran) == 4
+    assert journal(started) == [[["run", "unset"]], [["run", "del", "a"]]]
+
+
+def test_a_replacement_that_fails_is_put_back_too(
+    host: Host, started: HostSetup, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.apply([in_slot(1), CHAIN])
+    host.failing |= {"set 2"}
+    host.ran.clear()
+    with pytest.raises(CaptureError, match="set 2: no"):
+        started.apply([replace(CHAIN, rules=("-d 2",)), in_slot(2)])
+    restore = "iptables-restore --noflush <<< *raw; :OURS - [0:0];"
+    assert host.ran == [
+        f"{restore} -A OURS -d 2; COMMIT; ",
+        "set 2",
+        "set 1",
+        f"{restore} -A OURS -d 1; COMMIT; ",
+    ]
+    assert caplog.text == ""
+
+
+def test_a_replacement_that_cannot_be_put_back_is_told(
+    host: Host, started: HostSetup, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.apply([in_slot(1)])
+    host.failing |= {"set 1", "add c"}
+    with pytest.raises(CaptureError, match="add c: no"):
+        started.apply([in_slot(2), C])
+    assert "while undoing: set 1: no" in caplog.text
+
+
 def test_a_failing_undo_does_not_keep_the_rest(
     host: Host, started: HostSetup, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,9 +207,6 @@ def test_sysctls_of_the_device_are_not_recorded(host: Host, started: HostSetup) 
 def test_a_sysctl_that_is_missing_is_one_clear_line(started: HostSetup) -> None:
     with pytest.raises(CaptureError, match="cannot set /proc/sys/x/absent: No such file"):
         started.apply([Sysctl("x/absent", "1")])
-
-
-CHAIN = Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 1",))
 
 
 def test_a_table_that_was_absent_and_is_empty_again_is_deleted(

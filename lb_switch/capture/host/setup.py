@@ -73,10 +73,11 @@ class HostSetup:
     def apply(self, plan: Sequence[Step]) -> None:
         """Make the host fit the plan: apply what is new in it, then undo what is no longer in it.
 
-        Raises CaptureError when a step fails; the new steps before it are undone then.
+        Raises CaptureError when a step fails; the host fits the plan before this one then.
         """
         wanted = {_key(step): step for step in plan}
         new: list[str] = []
+        replaced: list[tuple[_Done, Step]] = []
         try:
             for key, step in wanted.items():
                 before = self._done.get(key)
@@ -84,10 +85,12 @@ class HostSetup:
                     new.append(key)
                     self._apply(key, step)
                 elif before.step != step:
-                    _do(step, first=False)
+                    replaced.append((before, before.step))
                     before.step = step
+                    _do(step, first=False)
         except BaseException:
             self._undo(new, quiet=True)
+            _put_back(replaced)
             raise
         self._undo([key for key in self._done if key not in wanted])
 
@@ -142,6 +145,16 @@ class HostSetup:
             for undo in reversed(records[1:]):
                 _carry_out(undo, quiet=True)
         self.state_file.unlink()
+
+
+def _put_back(replaced: Sequence[tuple[_Done, Step]]) -> None:
+    """Give steps that were replaced in place their old content, latest first."""
+    for done, old in reversed(replaced):
+        done.step = old
+        try:
+            _do(old, first=False)
+        except CaptureError as error:
+            _log.warning("while undoing: %s", error)
 
 
 def _key(step: Step) -> str:
