@@ -19,7 +19,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -239,14 +238,6 @@ def background(target: Any, *arguments: Any) -> Iterator[None]:
     yield
     thread.join(60)
     assert not thread.is_alive()
-
-
-def wait_until(condition: Any, timeout: float = 10.0) -> None:
-    """Poll until the condition is true; fails after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, "it did not become true in time"
-        time.sleep(0.02)
 
 
 def _setns(file: IO[str]) -> None:

@@ -10,14 +10,7 @@ from pathlib import Path
 import pytest
 
 from lb_switch.explain.pcapng_outlet import Outlet, OutletError
-
-
-def wait_until(condition: object, seconds: float = 10.0) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        threading.Event().wait(0.005)
+from tests.support.waiting import wait_until
 
 
 def test_everything_in_order(tmp_path: Path) -> None:

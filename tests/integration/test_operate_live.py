@@ -24,6 +24,7 @@ from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import environment, lb_switch
 from netns_lab.topology import SWITCH
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.netns
 
@@ -229,13 +230,6 @@ def test_reload_on_hangup(operated: Operated) -> None:
     wait_until(lambda: "nothing was changed" in operated.said())
     assert operated.rows("virtual_servers")[0]["real_servers"][0]["weight"] == 3
     operated.stop()
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.topology import DUAL_STACK, TEXTBOOK, Topology
-from tests.capture.lab import wait_until
+from tests.support.waiting import wait_until
 from tests.support.witness import reasons
 
 pytestmark = pytest.mark.netns
