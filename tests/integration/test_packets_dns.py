@@ -6,6 +6,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def start(make_lab: Callable[..., Lab]) -> Iterator[Start]:
             started.append(lab.popen(name, name_server(lab, name)))
         for name in SERVERS:
             ip = str(lab.topology.host(name).ip_of_family(4))
-            wait_until(lambda name=name, ip=ip: ask(lab, "c2", ip, "who.test") == [name])
+            wait_until(partial(_answers, lab, ip, name))
         lab.start_switch()
         return lab
 
@@ -46,6 +47,10 @@ def start(make_lab: Callable[..., Lab]) -> Iterator[Start]:
     for process in started:
         process.terminate()
         process.wait(10)
+
+
+def _answers(lab: Lab, ip: str, name: str) -> bool:
+    return ask(lab, "c2", ip, "who.test") == [name]
 
 
 def topology(one_packet: bool) -> Any:
