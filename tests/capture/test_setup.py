@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -294,3 +295,32 @@ def test_the_lock_is_held_until_release(host: Host, started: HostSetup) -> None:
     started.release()
     second.acquire()
     second.release()
+
+
+def test_what_could_not_be_reclaimed_stays_listed_and_another_may_start(
+    host: Host, started: HostSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started.apply([A])
+    killed(started)
+    after = HostSetup(started.state_file.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", _read_only)
+        with pytest.raises(CaptureError, match=r"\.state: Read-only file system"):
+            after.acquire()
+    after.release()
+    assert journal(started) == [[["run", "del", "a"]]]
+    third = HostSetup(started.state_file.parent)
+    third.acquire()
+    third.release()
+
+
+def _read_only(path: Path, missing_ok: bool = False) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_file_in_the_state_directorys_place_is_one_clear_line(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    made = HostSetup(tmp_path / "state")
+    with pytest.raises(CaptureError, match=r"\.state: File exists"):
+        made.acquire()
+    made.release()

@@ -52,7 +52,8 @@ class HostSetup:
         """Become the one switch of this namespace; take back what a killed one left behind.
 
         The lock is an abstract unix socket: scoped to the network namespace, gone with the process.
-        Raises CaptureError if another switch holds it.
+        Raises CaptureError if another switch holds it or the state file cannot be dealt with, and
+        then holds nothing.
         """
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -68,6 +69,9 @@ class HostSetup:
             self.state_file.parent.mkdir(parents=True, exist_ok=True)
             self._reclaim()
         except OSError as error:
+            # The journal stays for the next start: `release` must not take it for ours.
+            lock.close()
+            self._lock = None
             raise CaptureError(f"{self.state_file}: {error.strerror}") from None
 
     def apply(self, plan: Sequence[Step]) -> None:
