@@ -8,6 +8,7 @@ struck off, always in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
@@ -34,8 +35,9 @@ class Bookkeeping:
         self._connections = connections
         self._timers = timers
         self._snat_ports = snat_ports
-        self._port_pools: dict[tuple[int, bytes], PortPool] = {}
-        """By protocol and reply key without its last two bytes, which are the port."""
+        self._port_pools: WeakValueDictionary[tuple[int, bytes], PortPool] = WeakValueDictionary()
+        """By protocol and reply key without its last two bytes, which are the port.  Real servers
+        and connections own them: what has neither any more is forgotten."""
         self.observer: Callable[[Event], None] | None = None
 
     # -- the beginning ---------------------------------------------------------------------
@@ -62,7 +64,7 @@ class Bookkeeping:
         one_packet = virtual_server.one_packet and protocol == UDP
         if virtual_server.forward == "full_nat":
             snat = virtual_server.snat.packed
-            pool = self._port_pool(protocol, rip + snat + port)
+            pool = real_server.port_pool = self._port_pool(protocol, rip + snat + port)
             snat_port = pool.allocate()
             if snat_port is None:
                 raise PortPoolExhaustedError

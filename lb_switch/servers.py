@@ -18,6 +18,7 @@ from lb_switch.tally import Traffic
 if TYPE_CHECKING:
     from lb_switch.health.check import HealthCheck
     from lb_switch.nat.path import NatPath
+    from lb_switch.nat.port_pool import PortPool
     from lb_switch.scheduling.interface import Scheduler
     from lb_switch.scheduling.persistence import Persistence
 
@@ -49,6 +50,7 @@ class RealServer:
         "healthy",
         "inactive",
         "path",
+        "port_pool",
         "severed",
         "tally_to_client",
         "tally_to_server",
@@ -66,6 +68,8 @@ class RealServer:
         self.virtual_server: VirtualServer | None = None
         self.path: NatPath | None = None
         """What all its connections of plain NAT share.  Made for the first of them."""
+        self.port_pool: PortPool | None = None
+        """Where its connections of full NAT have their source ports from; others may share it."""
         self.active = 0
         """Connections between their first packet and their first FIN or RST."""
         self.inactive = 0

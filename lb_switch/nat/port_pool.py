@@ -19,7 +19,7 @@ class PortPool:
     meet the new one as seldom as can be.
     """
 
-    __slots__ = ("_first", "_free", "_last", "_next")
+    __slots__ = ("__weakref__", "_first", "_free", "_last", "_next")
 
     def __init__(self, first: int = FIRST_PORT, last: int = LAST_PORT) -> None:
         self._first = self._next = first

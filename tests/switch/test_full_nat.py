@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -162,6 +163,29 @@ def test_a_released_port_waits_behind_all_others(six: bool) -> None:
         ports.append(near(arm.question(client))[1])
         arm.wait(301)
     assert ports == [2000, 2001, 2002] * 2 + [2000]
+
+
+def test_ports_are_remembered_no_longer_than_the_real_server(six: bool) -> None:
+    """A switch whose real servers come and go for months must not keep the ports of all."""
+    arm = OneArm(six, servers=2)
+    virtual_server = arm.switch.virtual_servers[f"service-{TCP_NUMBER}"]
+    pools = []
+    for real_server in list(virtual_server.real_servers):
+        arm.ask(arm.clients[0])
+        (connection,) = arm.switch.connections
+        pool = connection.path.port_pool
+        assert pool is not None
+        pools.append(weakref.ref(pool))
+        del pool
+        del connection
+        arm.wait(61)
+        assert pools[-1]() is not None, "its order is kept while the real server may come back"
+        virtual_server.remove(real_server)
+        del real_server
+        virtual_server.add(RealServer(endpoint((arm.rips[0][0], 9000 + len(pools)))))
+    virtual_server.remove(virtual_server.real_servers[0])
+    arm.ask(arm.clients[0])  # now the scheduler knows others, too
+    assert [each() for each in pools] == [None, None]
 
 
 def test_a_plain_clients_port_is_never_put_into_the_pool(six: bool) -> None:
