@@ -109,7 +109,9 @@ def impose(switch: Switch, before: Arrangement, after: Arrangement) -> None:
             switch.add_virtual_server(group.virtual_server)
     names = [group.name for group in after]
     if names != list(switch.virtual_servers):
-        switch.virtual_servers = {name: switch.virtual_servers[name] for name in names}
+        # In place: others look at this very dict.
+        for name in names:
+            switch.virtual_servers[name] = switch.virtual_servers.pop(name)
 
 
 def host_part(arrangement: Iterable[Group]) -> frozenset[tuple[Place, frozenset[Endpoint]]]:

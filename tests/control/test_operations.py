@@ -141,6 +141,14 @@ def test_the_order_of_virtual_servers_is_the_files(live: Live) -> None:
     assert live.rules.updates == [frozenset(RIPS[:2]) | {"10.0.2.11:53"}]
 
 
+def test_whoever_looks_at_the_virtual_servers_sees_them_in_a_new_order_too(live: Live) -> None:
+    live.reload(web() + DNS)
+    seen = live.switch.virtual_servers.values()
+    live.reload(DNS + web())
+    live.reload(web())
+    assert list(seen) == [live.virtual_server()]
+
+
 def test_names_may_be_swapped(live: Live) -> None:
     live.reload(web() + DNS)
     by_name = dict(live.switch.virtual_servers)
