@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
 
-_LINE = "{:<12} {:<22} {:<8} {:>9}  {:<12} {:<6} {}"
+WIDTH = 80
+
+_HEADINGS = ("Virtual", "RealServer", "Health", "For", "Check", "Count", "Last")
 
 
 def health(rows: Iterable[Row], probes: Row) -> Iterator[str]:
     """Yield a table of real servers, and a line on the process that probes them.
 
     `Count` is how many consecutive results speak against the present health, and how many change
-    it.  `Last` is the last probe's finding.
+    it.  `Last` is the last probe's finding; one that is too long for its row follows it.
     """
-    yield _LINE.format("Virtual", "RealServer", "Health", "For", "Check", "Count", "Last")
-    for row in rows:
-        yield _LINE.format(
-            row["virtual_server"],
-            row["address"],
-            row["state"],
-            "-" if row["seconds"] is None else duration(row["seconds"]),
-            _check(row),
-            "-" if row["needed"] is None else f"{row['against']}/{row['needed']}",
-            _last(row),
-        ).rstrip()
-    yield _process(probes)
+    table = [_HEADINGS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        yield from _lines(cells, widths)
+    yield from textwrap.wrap(_process(probes), WIDTH)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row["virtual_server"],
+        row["address"],
+        row["state"],
+        "-" if row["seconds"] is None else duration(row["seconds"]),
+        _check(row),
+        "-" if row["needed"] is None else f"{row['against']}/{row['needed']}",
+        _last(row),
+    )
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Yield a row, each column as wide as its widest cell, and what of `Last` does not fit."""
+    padded = [
+        f"{cell:>{width}}" if heading == "For" else f"{cell:<{width}}"
+        for cell, width, heading in zip(cells[:-1], widths, _HEADINGS, strict=False)
+    ]
+    row, last = "  ".join(padded), cells[-1]
+    if len(whole := f"{row}  {last}".rstrip()) <= WIDTH:
+        yield whole
+    else:
+        yield row.rstrip()
+        yield from textwrap.wrap(last, WIDTH, initial_indent="    ", subsequent_indent="      ")
 
 
 def duration(seconds: float) -> str:

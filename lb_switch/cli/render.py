@@ -35,7 +35,10 @@ def json_array(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def virtual_servers(rows: Iterable[Row]) -> Iterator[str]:
-    """Yield the lines of `ipvsadm -Ln`."""
+    """Yield the lines of `ipvsadm -Ln`; a real server that gets no new connection says why.
+
+    The word is the row's last one, after ipvsadm's columns: a state (drain, maint), down, or both.
+    """
     yield "Prot LocalAddress:Port Scheduler Flags"
     yield "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn"
     for row in rows:
@@ -44,8 +47,14 @@ def virtual_servers(rows: Iterable[Row]) -> Iterator[str]:
             forward = FORWARD.get(server["forward"], server["forward"])
             yield (
                 f"  -> {server['address']:<28} {forward:<7} {server['weight']:<6}"
-                f" {server['active']:<10} {server['inactive']:<10}"
+                f" {server['active']:<10} {server['inactive']:<9} {_out_of_rotation(server)}"
             ).rstrip()
+
+
+def _out_of_rotation(server: Row) -> str:
+    """Return why a real server gets no new connection, "" if it does."""
+    words = [] if server["state"] == "ready" else [server["state"]]
+    return " ".join(words if server["healthy"] else [*words, "down"])
 
 
 def _flags(row: Row) -> str:

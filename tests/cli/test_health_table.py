@@ -50,16 +50,21 @@ def test_the_table() -> None:
         )
     )
     assert lines == [
-        "Virtual      RealServer             Health         For  Check        Count  Last",
-        "web          10.0.2.11:80           up           5m07s  http 0.5s    0/3    status 200",
-        (
-            "web          10.0.2.11:80           down          1.0s  http 0.5s    1/3    status 200"
-            " (down since: connect refused)"
-        ),
-        "web          10.0.2.11:80           unknown      5m07s  http 0.5s    0/1    no result yet",
-        "web          10.0.2.11:80           unknown          -  none         -",
+        "Virtual  RealServer    Health     For  Check      Count  Last",
+        "web      10.0.2.11:80  up       5m07s  http 0.5s  0/3    status 200",
+        "web      10.0.2.11:80  down      1.0s  http 0.5s  1/3",
+        "    status 200 (down since: connect refused)",
+        "web      10.0.2.11:80  unknown  5m07s  http 0.5s  0/1    no result yet",
+        "web      10.0.2.11:80  unknown      -  none       -",
         "Probe process running, pid 7",
     ]
+
+
+def test_a_long_finding_stays_within_80_columns() -> None:
+    last = {"finding": "status 503, " + " or ".join(f"{n}" for n in range(200, 230))}
+    lines = list(health([row(address="[2001:db8:2::11]:8080", last=last)], PROBES))
+    assert max(map(len, lines)) <= 80
+    assert "".join(lines).replace("      ", " ").count(" or ") == 29
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,9 @@ def test_the_table() -> None:
     ],
 )
 def test_how_the_process_does(probes: dict[str, Any], line: str) -> None:
-    assert list(health([], probes))[-1] == line
+    lines = list(health([], probes))[1:]
+    assert " ".join(lines) == line
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -103,9 +110,9 @@ def test_asking_a_switch(run: Run, tmp_path: Path) -> None:
         as_json = run("show", "health", "--json", "--socket", path)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[1:] == [
-        "web          10.0.2.11:8080         unknown          -  none         -",
-        "web          10.0.2.12:8080         unknown          -  none         -",
-        "web          10.0.2.13:8080         unknown          -  none         -",
+        "web      10.0.2.11:8080  unknown    -  none   -",
+        "web      10.0.2.12:8080  unknown    -  none   -",
+        "web      10.0.2.13:8080  unknown    -  none   -",
         "No probe process: nothing is checked",
     ]
     shown = json.loads(as_json.stdout)

@@ -17,6 +17,8 @@ def server(address: str, numbers: tuple[int, int, int, int, int] = (0, 0, 0, 0, 
         "address": address,
         "forward": "nat",
         "weight": 1,
+        "state": "ready",
+        "healthy": True,
         "active": 3,
         "inactive": 12,
         "connections": numbers[0],
@@ -86,6 +88,21 @@ def test_flags_in_the_words_of_ipvsadm(address: str, options: Any, line: str) ->
 def test_full_nat_is_told_from_masquerading() -> None:
     *_, shown = render.virtual_servers([web(server("10.0.2.11:80") | {"forward": "full_nat"})])
     assert shown == "  -> 10.0.2.11:80                 FullNAT 1      3          12"
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"state": "drain"}, "drain"),
+        ({"state": "maint"}, "maint"),
+        ({"healthy": False}, "down"),
+        ({"state": "drain", "healthy": False}, "drain down"),
+    ],
+)
+def test_who_gets_no_new_connection_is_marked(changes: Any, word: str) -> None:
+    *_, shown = render.virtual_servers([web(server("10.0.2.11:80") | changes)])
+    assert shown == f"  -> 10.0.2.11:80                 Masq    1      3          12        {word}"
+    assert len(shown) <= 80
 
 
 def test_connections() -> None:
