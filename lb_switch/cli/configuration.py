@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.failures import BAD_CONFIGURATION, CommandError
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
-
-BAD_CONFIGURATION = 2
 
 
 def load_config(path: Path) -> Config:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from lb_switch.cli.configuration import BAD_CONFIGURATION, load_config
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.configuration import load_config
+from lb_switch.cli.failures import BAD_CONFIGURATION, CommandError
 from lb_switch.control.client import ControlClient, ControlError
 from lb_switch.packet.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from lb_switch.config.schema import Config
 
 DEFAULT_SOCKET = "/run/lb-switch/control.sock"
 
@@ -30,8 +33,17 @@ def find(config: Path | None, socket: Path | None) -> Path:
     """Return the path of the control socket.  Raises CommandError if `config` is not valid."""
     if socket is not None:
         return socket
-    if config is not None:
-        return Path(load_config(config).switch.control_socket)
+    return _usual() if config is None else of(load_config(config))
+
+
+def of(config: Config) -> Path:
+    """Return where the switch of a configuration listens: as `find` if the file does not say."""
+    if "control_socket" in config.switch.model_fields_set:
+        return Path(config.switch.control_socket)
+    return _usual()
+
+
+def _usual() -> Path:
     return Path(os.environ.get("LB_SWITCH_SOCKET") or DEFAULT_SOCKET)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -11,11 +12,9 @@ from typing import Any, NoReturn
 
 import click
 
-from lb_switch.cli.failures import CommandError, debugging
+from lb_switch.cli.failures import BAD_USAGE, DONE, FAILED, CommandError, debugging
 
 NAME = "lb-switch"
-
-DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 COMMANDS = {
     "run": "Balance real traffic in this network namespace.",
@@ -62,9 +61,13 @@ class Commands(click.Group):
             result = super().invoke(context)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Nothing may be left for the interpreter to flush at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             context.exit(DONE)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or error.filename is not None:
+                raise
+            _discard_output()
+            raise CommandError(f"cannot write the output: {error.strerror}") from error
         return result
 
     def main(  # type: ignore[override]
@@ -92,6 +95,11 @@ class Commands(click.Group):
             hint = "LB_SWITCH_DEBUG=1 shows where"
             code = _say([f"{NAME}: internal error: {text} ({hint})"], FAILED)
         sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _discard_output() -> None:
+    """Leave nothing for the interpreter to flush at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(lines: Sequence[str], code: int) -> int:
@@ -136,7 +144,7 @@ def main() -> None:
     \b
     First steps:
       sudo lb-switch doctor                       what does this machine lack?
-      sudo lb-switch lab up                       a lab with clients, switch, servers
+      sudo lb-switch lab up                       a network to play with
       sudo lb-switch lab exec c1 curl http://10.0.1.100/
       lb-switch check lb.toml                     is my configuration right?
       sudo lb-switch run lb.toml                  balance real traffic

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.failures import BAD_USAGE, CommandError
+from lb_switch.cli.lab_failures import lab_failures
 
-BAD_USAGE = 2
 QUICK = (1, 2)
 """Rounds, and seconds of each measure."""
 OUTPUT = "bench-results"
@@ -24,21 +22,6 @@ _output = click.option(
     show_default=True,
     help="Directory for the results.",
 )
-
-
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """Turn the lab's errors into one line and an exit code; first of all a missing capability."""
-    from netns_lab.capability import missing
-    from netns_lab.errors import LabError
-
-    try:
-        lacking = missing()
-        if lacking is not None:
-            raise LabError(lacking)
-        yield
-    except LabError as error:
-        raise CommandError(str(error)) from None
 
 
 def _names(values: tuple[str, ...]) -> list[str]:
@@ -90,7 +73,7 @@ def command(
         )
     except LookupError as error:
         raise CommandError(f"bench: {error.args[0]}", BAD_USAGE) from None
-    with _failures():
+    with lab_failures():
         runs = report.run(todo, output, _progress)
     click.echo(report.text(runs), nl=False)
     click.echo(f"written: {output / report.JSON}, {output / report.TABLE}, {output / report.SVG}")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import click
 
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.lab_failures import lab_failures
 
 DEFAULT_PREFIX = "lb-"
-BAD_USAGE = 2
 
 _prefix = click.option(
     "--prefix",
@@ -18,23 +14,6 @@ _prefix = click.option(
     show_default=True,
     help="Which lab: its namespaces' names begin with this.",
 )
-
-
-@contextlib.contextmanager
-def _failures() -> Iterator[None]:
-    """Turn the lab's errors into one line and an exit code; first of all a missing capability."""
-    from netns_lab.capability import missing
-    from netns_lab.errors import LabError, UnknownNameError
-
-    try:
-        lacking = missing()
-        if lacking is not None:
-            raise LabError(lacking)
-        yield
-    except UnknownNameError as error:
-        raise CommandError(str(error), BAD_USAGE) from None
-    except LabError as error:
-        raise CommandError(str(error)) from None
 
 
 @click.group("lab", no_args_is_help=False)
@@ -72,7 +51,7 @@ def up(topology: str, prefix: str, capture: str, scheduler: str, no_switch: bool
       sudo lb-switch lab up
       sudo lb-switch lab up --capture nfqueue --scheduler wlc
     """  # noqa: D301
-    with _failures():
+    with lab_failures():
         from netns_lab import lab
 
         lab.up(topology, prefix, capture=capture, scheduler=scheduler, switch=not no_switch)
@@ -88,7 +67,7 @@ def down(prefix: str) -> None:
     Example:
       sudo lb-switch lab down
     """  # noqa: D301
-    with _failures():
+    with lab_failures():
         from netns_lab import lab
 
         if lab.down(prefix):
@@ -105,7 +84,7 @@ def list_labs() -> None:
     Example:
       sudo lb-switch lab list
     """  # noqa: D301
-    with _failures():
+    with lab_failures():
         from netns_lab import lab
 
         for summary in lab.list_labs():
@@ -132,7 +111,7 @@ def scenarios() -> None:
         click.echo(f"{each.name:<15} {each.summary}")
 
 
-@command.command("run")
+@command.command("run", short_help="Tell a story with a lab of its own.")
 @click.argument("scenario")
 @click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
 @click.option("--prefix", help="Of the lab's namespaces; a random one if not given.")
@@ -146,14 +125,18 @@ def run(scenario: str, capture: str, prefix: str | None) -> None:
       sudo lb-switch lab run failover
       sudo lb-switch lab run scale-out --capture nfqueue
     """  # noqa: D301
-    with _failures():
+    with lab_failures():
         from netns_lab.scenarios import catalogue
 
         code = catalogue.run(scenario, capture=capture, prefix=prefix)
     click.get_current_context().exit(code)
 
 
-@command.command("exec", context_settings={"allow_interspersed_args": False})
+@command.command(
+    "exec",
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run a program on a host of the lab.",
+)
 @_prefix
 @click.argument("host")
 @click.argument("argv", metavar="PROGRAM [ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
@@ -167,7 +150,7 @@ def exec_in(prefix: str, host: str, argv: tuple[str, ...]) -> None:
     """  # noqa: D301
     if not argv:
         raise click.UsageError("Missing argument 'PROGRAM'.", click.get_current_context())
-    with _failures():
+    with lab_failures():
         from netns_lab import lab
 
         code = lab.exec_in(prefix, host, argv)
@@ -183,7 +166,7 @@ def show(prefix: str) -> None:
     Example:
       sudo lb-switch lab show
     """  # noqa: D301
-    with _failures():
+    with lab_failures():
         from netns_lab import lab
 
         click.echo(lab.show(prefix), nl=False)

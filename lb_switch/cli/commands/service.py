@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lb_switch.cli.failures import CommandError
+from lb_switch.cli.failures import BAD_USAGE, CommandError
 from lb_switch.service import unit
 
 
@@ -79,7 +79,7 @@ def _unit(config: Path) -> str:
     try:
         return unit.unit(_program(), config.absolute())
     except ValueError as error:
-        raise CommandError(str(error), exit_code=2) from None
+        raise CommandError(str(error), BAD_USAGE) from None
 
 
 def _program() -> Path:
