@@ -116,6 +116,7 @@ def tun(needed: bool) -> Iterator[Finding]:
         with NODE.open("r+b", buffering=0) as node:
             (features,) = struct.unpack("I", fcntl.ioctl(node, _TUNGETFEATURES, bytes(4)))
     except OSError as error:
+        fix = _SUDO if isinstance(error, PermissionError) else fix
         yield Finding(str(NODE), ok=False, detail=error.strerror or "", fix=fix, needed=needed)
         return
     yield Finding(str(NODE), ok=True, needed=needed)
@@ -139,14 +140,19 @@ _BIND_QUEUE = (
 
 def nfqueue(needed: bool) -> Iterator[Finding]:
     """Do iptables' NFQUEUE target and the queue itself work?"""
-    fix = "modprobe xt_NFQUEUE nfnetlink_queue (the kernel may lack them), or use capture tun"
     for program in ("iptables", "ip6tables"):
         for table, rule in _QUEUE_RULES.items():
             complaint = _try_apart(rule.format(program=program))
             what = f"NFQUEUE in {program}'s {table}"
-            yield Finding(what, not complaint, complaint, fix, needed)
+            yield Finding(what, not complaint, complaint, _queue_fix(complaint), needed)
     complaint = _try_apart(f'exec {sys.executable} -c "{_BIND_QUEUE}"')
-    yield Finding("a queue can be bound", not complaint, complaint, fix, needed)
+    yield Finding("a queue can be bound", not complaint, complaint, _queue_fix(complaint), needed)
+
+
+def _queue_fix(complaint: str) -> str:
+    if complaint.startswith("unshare:"):  # the trial itself was not allowed
+        return _SUDO
+    return "modprobe xt_NFQUEUE nfnetlink_queue (the kernel may lack them), or use capture tun"
 
 
 def _try_apart(command: str) -> str:

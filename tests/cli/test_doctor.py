@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -71,6 +72,20 @@ def test_without_capabilities(run: Run, complaints: dict[str, str]) -> None:
         "needed": True,
     }
     assert findings["CAP_SYS_ADMIN"]["needed"] is False
+
+
+def test_what_only_root_may_try(
+    run: Run, complaints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fcntl, "ioctl", refuse)
+    complaints["NFQUEUE"] = "unshare: unshare failed: Operation not permitted"
+    lines = run("doctor").stdout.splitlines()
+    for what in ("MISSING  /dev/null: Permission", "without  NFQUEUE in iptables's raw: unshare"):
+        (line,) = (line for line in lines if line.startswith(what))
+        assert "[fix: run doctor with sudo" in line
 
 
 def test_without_a_tool(

@@ -107,7 +107,7 @@ def story(ascii_only: bool, source: Path, **playing: Any) -> None:
         _show("story", recording, _played(recording, **playing), ascii_only)
 
 
-@command.command("diff")
+@command.command("diff", short_help="Lay original and rewritten headers side by side.")
 @_source
 @checksum_option
 def diff(ascii_only: bool, source: Path, checksum: bool, **playing: Any) -> None:
@@ -148,7 +148,7 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
             _show("ladder", recording, records, ascii_only)
 
 
-@command.command("states")
+@command.command("states", short_help="Show the TCP states of a connection.")
 @ascii_option
 @click.option("--mermaid", is_flag=True, help="Print a Mermaid state diagram.")
 def states(ascii_only: bool, mermaid: bool) -> None:
