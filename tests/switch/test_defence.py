@@ -30,7 +30,8 @@ from tests.support.soundness import repaired
 
 FLOOD_SOURCES = int(os.environ.get("LB_SWITCH_FLOOD_SOURCES", "60000"))
 FLOOD_BOUND = int(os.environ.get("LB_SWITCH_FLOOD_BOUND", "3000"))
-"""The large run, two minutes and a half: LB_SWITCH_FLOOD_SOURCES=2000000 LB_SWITCH_FLOOD_BOUND=100000."""
+"""The large run takes two and a half minutes:
+LB_SWITCH_FLOOD_SOURCES=2000000 LB_SWITCH_FLOOD_BOUND=100000."""
 
 
 @pytest.fixture(params=["IPv4", "IPv6"])
