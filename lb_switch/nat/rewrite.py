@@ -9,9 +9,14 @@ from lb_switch.nat.translation import Translation
 from lb_switch.packet import checksum
 from lb_switch.packet.ipv4 import IPv4Header
 from lb_switch.packet.parse import Packet
-from lb_switch.packet.protocol import TCP, UDP
+from lb_switch.packet.protocol import TCP
 from lb_switch.packet.tcp import TCPHeader
 from lb_switch.packet.udp import UDPHeader
+
+# Where the checksums are.  A view would say it better, at a microsecond a packet.
+_IPV4_CHECKSUM = IPv4Header.header_checksum.offset
+_TCP_CHECKSUM = TCPHeader.checksum.offset
+_UDP_CHECKSUM = UDPHeader.checksum.offset
 
 
 def rewrite(packet: Packet, translation: Translation) -> None:
@@ -21,10 +26,18 @@ def rewrite(packet: Packet, translation: Translation) -> None:
     before are wrong by as much afterwards.
     """
     rewrite_addresses(packet, translation)
+    buffer, l4 = packet.buffer, packet.l4
     if translation.ports:
-        l4 = packet.l4
-        packet.buffer[l4 + translation.ports_at : l4 + translation.ports_end] = translation.ports
-    _update_l4_checksum(packet, translation)
+        buffer[l4 + translation.ports_at : l4 + translation.ports_end] = translation.ports
+    at = l4 + (_TCP_CHECKSUM if packet.protocol == TCP else _UDP_CHECKSUM)
+    old = buffer[at] << 8 | buffer[at + 1]
+    if packet.partial:
+        new = checksum.update_partial(old, translation.partial_delta)
+    elif packet.protocol == TCP:
+        new = checksum.update(old, translation.l4_delta)
+    else:
+        new = checksum.update_udp(old, translation.l4_delta)
+    buffer[at], buffer[at + 1] = new >> 8, new & 0xFF
 
 
 def rewrite_addresses(packet: Packet, translation: Translation) -> None:
@@ -34,22 +47,6 @@ def rewrite_addresses(packet: Packet, translation: Translation) -> None:
         translation.addresses
     )
     if packet.version == 4:
-        header = IPv4Header(buffer, start)
-        header.header_checksum = checksum.update(header.header_checksum, translation.ip_delta)
-
-
-def _update_l4_checksum(packet: Packet, translation: Translation) -> None:
-    if packet.protocol == TCP:
-        segment = TCPHeader(packet.buffer, packet.l4)
-        if packet.partial:
-            segment.checksum = checksum.update_partial(segment.checksum, translation.partial_delta)
-        else:
-            segment.checksum = checksum.update(segment.checksum, translation.l4_delta)
-    elif packet.protocol == UDP:
-        datagram = UDPHeader(packet.buffer, packet.l4)
-        if packet.partial:
-            datagram.checksum = checksum.update_partial(
-                datagram.checksum, translation.partial_delta
-            )
-        else:
-            datagram.checksum = checksum.update_udp(datagram.checksum, translation.l4_delta)
+        at = start + _IPV4_CHECKSUM
+        new = checksum.update(buffer[at] << 8 | buffer[at + 1], translation.ip_delta)
+        buffer[at], buffer[at + 1] = new >> 8, new & 0xFF
