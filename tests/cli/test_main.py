@@ -22,6 +22,12 @@ def test_help_lists_every_command(run: Run, flag: str) -> None:
     result = run(flag)
     assert result.exit_code == 0
     assert re.findall(r"^  (\w+) ", result.stdout.split("Commands:")[1], re.M) == list(COMMANDS)
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("group", ["bench", "explain", "lab", "service"])
+def test_no_command_of_a_group_is_described_by_half_a_sentence(run: Run, group: str) -> None:
+    assert "..." not in run(group, "-h").stdout.split("Commands:")[1]
 
 
 LAB_COMMANDS = ["up", "down", "list", "exec", "show"]
@@ -117,6 +123,16 @@ def test_a_closed_pipe_is_silent() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("arguments", [["check", "--schema"], ["explain", "states"]])
+def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*PYTHON_M, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr == "lb-switch: cannot write the output: No space left on device\n"
 
 
 def test_help_comes_without_the_slow_imports() -> None:

@@ -84,6 +84,8 @@ def test_where_the_socket_is_looked_for(
     assert run("show").stderr == f"{nowhere}of_environment\n"
     assert run("show", "--config", config).stderr == f"{nowhere}of_config\n"
     assert run("show", "--config", config, "--socket", control_socket).exit_code == 0
+    config.write_text("")
+    assert run("show", "--config", config).stderr == f"{nowhere}of_environment\n"
     monkeypatch.setattr(control_socket_module, "DEFAULT_SOCKET", f"{tmp_path}/of_default")
     monkeypatch.delenv("LB_SWITCH_SOCKET")
     result = run("show")

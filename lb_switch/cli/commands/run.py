@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import announce, explaining, privileges, render, write_pcap
+from lb_switch.cli import announce, control_socket, explaining, privileges, render, write_pcap
 from lb_switch.cli.configuration import load_config, refuse_unsupported
 from lb_switch.cli.failures import CommandError, debugging
 from lb_switch.cli.invariant_check import InvariantCheck
@@ -147,7 +147,7 @@ def _serve(
         around_reload=notify.reload_announced,
     )
     verbs = Verbs(switch, clock, health, Changes(operations, clock))
-    control = ControlServer(Path(config.switch.control_socket), verbs)
+    control = ControlServer(control_socket.of(config), verbs)
     bookkeeper = InvariantCheck(switch, loop, announce.complain) if check_invariants else None
     try:
         control.claim()

@@ -100,7 +100,8 @@ def command(
     line).  It goes on when the switch is restarted, and says so.
 
     The switch is found at --socket, else at the control_socket of --config, else at the path in
-    the environment variable LB_SWITCH_SOCKET, else at /run/lb-switch/control.sock.
+    the environment variable LB_SWITCH_SOCKET, else at /run/lb-switch/control.sock.  `run` listens
+    there likewise.
 
     \b
     Examples:
