@@ -96,6 +96,11 @@ class Connection(Link):
         """Whether it counts as active: before its first FIN or RST."""
         return self.state in ACTIVE
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was struck off: no timer waits for it any more."""
+        return self.before is None
+
     def translation(self, direction: Direction) -> Translation:
         """Return what is rewritten in packets of this direction."""
         return self.path.to_server if direction is Direction.ORIGINAL else self.path.to_client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,10 @@ Object = dict[str, Any]
 MOST_SENT = 4
 """Of the packets that a verdict sends besides, so many are told in full."""
 
+ENDED_KEPT = 4096
+"""So many ended connections keep their number: fragments may still come of a datagram whose first
+one found its connection."""
+
 _to_text = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -37,6 +42,8 @@ class Encoder:
 
     def __init__(self) -> None:
         self._connections: dict[tuple[int, bytes, bytes], Object] = {}
+        self._ended: OrderedDict[tuple[int, bytes, bytes], Object] = OrderedDict()
+        """The latest to end, in order."""
         self._count = 0
         self.packets = 0
         """How many packets were told of."""
@@ -95,9 +102,8 @@ class Encoder:
     def _connection_event(self, event: ConnectionEvent) -> Object:
         connection, old_state = event.connection, event.old_state
         virtual_server = connection.real_server.virtual_server
-        told = self._connection(connection)
-        if event.stage is Stage.CLOSED:
-            del self._connections[_key(connection)]
+        ended = event.stage is Stage.CLOSED
+        told = self._end_of(connection) if ended else self._connection(connection)
         return {
             "event": "connection",
             "time": event.time,
@@ -113,18 +119,32 @@ class Encoder:
 
     def _connection(self, connection: Connection) -> Object:
         key = _key(connection)
+        if connection.is_over:
+            return self._ended.get(key) or self._numbered(connection)
         told = self._connections.get(key)
         if told is None:
-            self._count += 1
-            told = self._connections[key] = {
-                "number": self._count,
-                "protocol": PROTOCOL_NAMES[connection.protocol],
-                "client": str(source_endpoint(connection.original_key)),
-                "virtual": str(destination_endpoint(connection.original_key)),
-                "source": str(destination_endpoint(connection.reply_key)),
-                "real": str(connection.real_server.endpoint),
-            }
+            told = self._connections[key] = self._numbered(connection)
         return told
+
+    def _end_of(self, connection: Connection) -> Object:
+        key = _key(connection)
+        told = self._connections.pop(key, None) or self._numbered(connection)
+        self._ended[key] = told
+        self._ended.move_to_end(key)
+        if len(self._ended) > ENDED_KEPT:
+            self._ended.popitem(last=False)
+        return told
+
+    def _numbered(self, connection: Connection) -> Object:
+        self._count += 1
+        return {
+            "number": self._count,
+            "protocol": PROTOCOL_NAMES[connection.protocol],
+            "client": str(source_endpoint(connection.original_key)),
+            "virtual": str(destination_endpoint(connection.original_key)),
+            "source": str(destination_endpoint(connection.reply_key)),
+            "real": str(connection.real_server.endpoint),
+        }
 
 
 def dropped(count: int) -> bytes:

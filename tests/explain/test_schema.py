@@ -18,10 +18,12 @@ from lb_switch.explain.schema import (
     decode,
     json_schema,
 )
-from lb_switch.switch import Switch
+from lb_switch.packet.protocol import UDP
+from lb_switch.switch import Settings, Switch
 from tests.explain import told
 from tests.support.dialogue import CLIENT, VIP, Dialogue, make_switch, send
-from tests.support.packets import tcp
+from tests.support.fragments import fragments
+from tests.support.packets import tcp, udp
 
 
 def test_the_vector_is_what_this_switch_tells() -> None:
@@ -196,3 +198,19 @@ def test_every_field_of_the_schema_is_listed() -> None:
     for table in schema["$defs"].values():
         assert table["additionalProperties"] is False
         assert table["description"]
+
+
+def test_a_fragment_that_outlives_its_connection_is_told_with_that_ones_number() -> None:
+    switch = make_switch(settings=Settings(max_connections=1), protocols=(UDP,))
+    _, lines = _told_by(switch)
+    first, rest = fragments(udp(CLIENT, VIP, bytes(1600)), [100])
+    send(switch, first)
+    send(switch, udp((CLIENT[0], 2), VIP, b"the table is full: the other has to go"))
+    send(switch, rest)
+    send(switch, udp((CLIENT[0], 3), VIP, b"and one more"))
+    numbers = [
+        record.connection.number
+        for record in map(decode, lines)
+        if isinstance(record, PacketRecord) and record.connection is not None
+    ]
+    assert numbers == [1, 2, 1, 3]
