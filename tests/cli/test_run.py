@@ -95,12 +95,23 @@ def rules(in_namespace: list[str]) -> str:
 
 
 @pytest.mark.netns
-@pytest.mark.parametrize("capture", ["tun", "nfqueue"])
+@pytest.mark.parametrize(
+    ("capture", "named_by"), [("tun", "file"), ("nfqueue", "file"), ("tun", "environment")]
+)
 def test_it_serves_refuses_a_second_and_cleans_up(
-    in_namespace: list[str], config: Path, tmp_path: Path, capture: str
+    in_namespace: list[str],
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capture: str,
+    named_by: str,
 ) -> None:
     control_socket = tmp_path / "c.sock"
-    config.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n' + config.read_text())
+    if named_by == "file":
+        config.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n' + config.read_text())
+        monkeypatch.setenv("LB_SWITCH_SOCKET", f"{tmp_path}/unused")
+    else:
+        monkeypatch.setenv("LB_SWITCH_SOCKET", str(control_socket))
     command = [*in_namespace, *PYTHON_M, "run", str(config), "--capture", capture]
     before = rules(in_namespace)
     with subprocess.Popen(
