@@ -157,8 +157,7 @@ class Loop:
             deadline = next_deadline()
             if deadline is not None and deadline <= now:
                 self._timers(now)
-            if gc.get_count()[0] > _YOUNG_OBJECTS:
-                _sweep()
+            sweep_if_due()
 
     def _next_deadline(self) -> float | None:
         deadline = self.switch.next_deadline()
@@ -199,14 +198,16 @@ class Loop:
                 self._stopping = True
 
 
-def _sweep() -> None:
+def sweep_if_due() -> None:
     """Collect the youngest objects' cycles and take the survivors out of the collector's sight.
 
-    Its cost is bounded by the objects made since the last time (some 0.3 ms), not by the size of
-    the connection table; connections have no cycles and are freed by reference counting.
+    This stands in for the collector, which is off.  The cost is bounded by the objects made since
+    the last time (some 0.3 ms), not by the size of the connection table; connections have no
+    cycles and are freed by reference counting.
     """
-    gc.collect(0)
-    gc.freeze()
+    if gc.get_count()[0] > _YOUNG_OBJECTS:
+        gc.collect(0)
+        gc.freeze()
 
 
 class _Signals:

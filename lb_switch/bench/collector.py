@@ -6,8 +6,6 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
-from lb_switch import runtime
-
 
 @contextlib.contextmanager
 def as_in_the_loop() -> Iterator[None]:
@@ -20,9 +18,3 @@ def as_in_the_loop() -> Iterator[None]:
     finally:
         gc.enable()
         gc.unfreeze()
-
-
-def after_a_batch() -> None:
-    """Do what the loop does for the collector after each batch of packets."""
-    if gc.get_count()[0] > runtime._YOUNG_OBJECTS:
-        runtime._sweep()

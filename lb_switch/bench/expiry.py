@@ -15,6 +15,7 @@ from lb_switch.bench.memory import RATE, fill, resident
 from lb_switch.bench.world import World, client_key, tcp_packet
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.packet.tcp import ACK
+from lb_switch.runtime import sweep_if_due
 
 CONNECTIONS = 1_000_000
 LIVE = 1_000
@@ -41,7 +42,7 @@ def run(quick: bool) -> dict[str, Any]:
         while len(table) > LIVE:
             begin = mark()
             world.timers()
-            collector.after_a_batch()
+            sweep_if_due()
             world.put(tcp_packet(client_key(count + slices % LIVE), ACK))
             world.handle()
             delays.note(begin, len(table))

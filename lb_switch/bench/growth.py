@@ -15,6 +15,7 @@ from lb_switch.bench.clocks import Control, Longest, mark
 from lb_switch.bench.memory import BATCH
 from lb_switch.bench.world import World, client_key, tcp_packet
 from lb_switch.packet.tcp import ACK, SYN
+from lb_switch.runtime import sweep_if_due
 
 CONNECTIONS = 2_000_000
 WARM_UP = 10_000
@@ -58,7 +59,7 @@ def _grow(quick: bool, *, handshake: bool) -> dict[str, Any]:
             if not number % BATCH:
                 begin = mark()
                 world.timers()
-                collector.after_a_batch()
+                sweep_if_due()
                 pauses.note(begin, number)
     assert len(world.switch.connections) == count + WARM_UP
     return {

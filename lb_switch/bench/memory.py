@@ -13,6 +13,7 @@ from typing import Any
 
 from lb_switch.bench import collector
 from lb_switch.bench.world import World
+from lb_switch.runtime import sweep_if_due
 
 CONNECTIONS = 1_000_000
 WARM_UP = 1_000
@@ -38,7 +39,7 @@ def fill(world: World, first: int, last: int) -> None:
         world.establish(number)
         if not number % BATCH:
             world.timers()
-            collector.after_a_batch()
+            sweep_if_due()
 
 
 def run(quick: bool) -> dict[str, Any]:
