@@ -150,7 +150,8 @@ class Loop:
             now = clock()
             for fd, _ in ready:
                 if fd == capture_fd:
-                    capture.handle_batch(switch, now, BATCH)
+                    # A listener is told when each packet came: every one gets a time of its own.
+                    capture.handle_batch(switch, now, BATCH if switch.observer is None else 1)
                 else:
                     self._call(fd, now)
             # The deadline from before the batch may be gone, a new one may have come: ask again.

@@ -13,6 +13,7 @@ import pytest
 
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.memory import MemoryCapture
+from lb_switch.events import Event, PacketEvent
 from lb_switch.runtime import BATCH, Loop
 from lb_switch.switch import Switch
 from lb_switch.verdict import Reason
@@ -72,6 +73,23 @@ def test_packets_are_handled_in_bounded_batches(bed: Bed, monkeypatch: pytest.Mo
     assert batches == [(BATCH, 102.0), (5, 103.0)]
     assert bed.clock.readings == 3, "once at the start, once per wake-up"
     assert bed.switch.counters[Reason.NOT_FOR_THE_SWITCH] == BATCH + 5
+
+
+def test_a_listener_is_told_a_time_of_its_own_for_every_packet(bed: Bed) -> None:
+    times: list[float] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, PacketEvent):
+            times.append(event.time)
+        if len(times) == 3:
+            bed.loop.stop()
+
+    bed.switch.observer = observe
+    for _ in range(3):
+        bed.capture.feed(STRANGER)
+    bed.ready = lambda: None
+    bed.loop.run()
+    assert times == [102.0, 103.0, 104.0]
 
 
 def test_timers_run_when_due_and_their_packets_are_sent(
