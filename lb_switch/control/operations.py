@@ -13,6 +13,7 @@ server stays in its group.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -30,6 +31,8 @@ from lb_switch.servers import AdminState, RealServer, VirtualServer
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.switch import Switch
+
+_log = logging.getLogger(__name__)
 
 Follower = Callable[[Iterable[VirtualServer]], None]
 """Told of the virtual servers after each change of them."""
@@ -157,8 +160,7 @@ class Operations:
         """
         if self._leftover and not any(each.has_connections for each in self._leftover):
             self._leftover = []
-            with contextlib.suppress(CaptureError):
-                self._capture.update(self._switch.virtual_servers.values())
+            self._update_host("rules of connections that have ended stay")
 
     # -- who is meant ----------------------------------------------------------------------
 
@@ -218,13 +220,19 @@ class Operations:
             except Exception as error:
                 arrangement.impose(switch, after, before)
                 switch.change_settings(settings)
-                with contextlib.suppress(CaptureError):
-                    capture.update(switch.virtual_servers.values())
+                self._update_host("the host's rules are not as they were before")
                 if isinstance(error, CaptureError):
                     raise RequestError(f"{error}: nothing was changed") from None
                 raise
         self._leftover = [each for each in leftover if each.has_connections]
         self._remember_departed(before, after)
+
+    def _update_host(self, otherwise: str) -> None:
+        """Make the host's rules fit, where nobody can be answered that they do not."""
+        try:
+            self._capture.update(self._switch.virtual_servers.values())
+        except CaptureError as error:
+            _log.warning("%s until the next change: %s", otherwise, error)
 
     def _remember_departed(self, before: Arrangement, after: Arrangement) -> None:
         present = {group.virtual_server for group in after}

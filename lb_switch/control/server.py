@@ -11,6 +11,7 @@ are taken, the client that has been still for longest loses its own to the newco
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from lb_switch.control.messages import (
     encode_response,
 )
 from lb_switch.control.socket_file import SocketFile
+
+_log = logging.getLogger(__name__)
 
 Handler = Callable[[dict[str, Any]], object]
 """Does a request: returns its result, or an iterator of rows.  Raises RequestError."""
@@ -181,6 +184,7 @@ class _Client:
         except RequestError as error:
             yield encode_error(str(error), error.details)
         except Exception as error:
+            _log.exception("internal error in a request")
             yield encode_error(f"internal error: {type(error).__name__}: {error}")
 
     def _next_line(self) -> None:

@@ -309,6 +309,17 @@ def test_when_the_host_refuses_the_replacement_of_a_virtual_server(live: Live) -
     assert dialogue.client("PA", b"more").reason is Reason.KNOWN_CONNECTION
 
 
+def test_a_host_that_refuses_the_way_back_too_is_told_to_the_log(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    live.rules.unreachable = "10.0.2."
+    refused(live, lambda: live.reload(DNS))
+    assert (
+        "the host's rules are not as they were before until the next change:"
+        " there is no route to real server 10.0.2."
+    ) in caplog.text
+
+
 # --- set, add, remove -----------------------------------------------------------------------------
 
 
@@ -386,6 +397,20 @@ def test_rules_of_a_removed_server_go_after_its_last_connection(live: Live) -> N
     live.operations.tidy()
     live.operations.tidy()
     assert len(live.rules.updates) == 2
+
+
+def test_rules_that_cannot_be_removed_are_told_to_the_log_once(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    dialogue = Dialogue(live.switch)
+    dialogue.handshake()
+    live.ask("remove", virtual_server=VIP, real_server=RIPS[0])
+    dialogue.client("R", seq=dialogue.client_sequence)
+    dialogue.wait(100)
+    live.rules.unreachable = "10.0.2."
+    for _ in range(3):
+        live.operations.tidy()
+    assert caplog.text.count("rules of connections that have ended stay") == 1
 
 
 NONSENSE = [

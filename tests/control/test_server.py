@@ -173,6 +173,19 @@ def test_a_bad_request_is_answered_and_the_conversation_goes_on(
     assert results(received(client)) == [{"version": 1, "ok": False, "error": error}, *OK]
 
 
+def test_a_bug_is_told_to_the_log_with_its_place(
+    server: ControlServer, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect()
+    client.send(b'{"version": 1, "verb": "refuse"}\n')
+    serve(server)
+    assert caplog.text == ""
+    client.send(b'{"version": 1, "verb": "bug"}\n')
+    serve(server)
+    assert "internal error in a request" in caplog.text
+    assert "in handler" in caplog.text
+
+
 def test_an_error_after_some_rows_ends_the_response(
     server: ControlServer, connect: Connect
 ) -> None:
