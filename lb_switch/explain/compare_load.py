@@ -30,9 +30,6 @@ SHORTEST, LONGEST, TAIL = 0.5, 60.0, 1.2
 Most connections are short and a few very long, as measured in real networks (Crovella and
 Bestavros, "Self-Similarity in World Wide Web Traffic", 1997: exponents of 1.0 to 1.5)."""
 
-MOST_CLIENTS = 100_000
-MOST_CONNECTIONS = 200_000
-
 _CLIENTS = {4: int(ipaddress.ip_address("198.18.0.1")), 6: int(ipaddress.ip_address("2001:2::1"))}
 """The first client's address, from the ranges for benchmarks (RFC 2544, RFC 5180)."""
 _FIRST_PORT, _PORTS = 1024, 64_512

@@ -13,9 +13,6 @@ from typing import NamedTuple
 
 from lb_switch.packet.endpoint import Endpoint
 
-IPV4_KEY_LENGTH = 12
-IPV6_KEY_LENGTH = 36
-
 
 class FlowKey(NamedTuple):
     """The four parts of a flow key, as packed bytes."""

@@ -56,11 +56,6 @@ class IPv4Header(View):
         """In bytes."""
         return (self.flags_and_offset & OFFSET_MASK) * 8
 
-    @property
-    def more_fragments(self) -> bool:
-        """Whether fragments follow this one."""
-        return bool(self.flags_and_offset & MORE_FRAGMENTS)
-
     def recompute_checksum(self) -> None:
         """Compute the header checksum from nothing: for packets the switch makes itself."""
         self.header_checksum = 0

@@ -48,11 +48,6 @@ class Contestant:
         """Whether the switch's namespace must own the VIP: ours answer for it themselves."""
         return self.kind in {"kernel", "proxy"}
 
-    @property
-    def has_process(self) -> bool:
-        """Whether there is a process whose CPU time is the balancer's."""
-        return self.kind in {"proxy", "ours"}
-
 
 DIRECT = Contestant("direct", "no balancer (routed)", "none", target=rips()[0])
 DNAT = Contestant(
