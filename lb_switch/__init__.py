@@ -2,24 +2,34 @@
 
 A packet's way through the package, and the room where each step lives:
 
-    capture/      where packets come from and go back to: a TUN device, NFQUEUE, files, memory
-    packet/       views over the headers; flow keys; checksum arithmetic
-    connections/  the table of connections, their TCP states, their timers; fragments
-    servers.py    virtual servers and their groups of real servers
-    scheduling/   who gets a new connection
-    nat/          translations, the rewriting of packets and of ICMP errors, the switch's answers
-    switch.py     the engine: these steps, in packet order
-    short_road.py the same in one breath, for packets that change no state
-    verdict.py    what became of the packet, and the closed list of reasons
+    capture/          where packets come from and go back to: a TUN device, NFQUEUE, files, memory
+    packet/           views over the headers; flow keys; checksum arithmetic
+    connections/      the table of connections, their TCP states, their timers; fragments
+    servers.py        virtual servers and their groups of real servers
+    scheduling/       who gets a new connection
+    nat/              translations; rewriting of packets and of ICMP errors; the switch's answers
+    switch.py         the engine: these steps, in packet order
+    short_road.py     the same in one breath, for packets that change no state
+    fragment_road.py  the first fragment decides, the others follow it
+    bookkeeping.py    connections begin, change and end in all books at once
+    outcome.py        what comes of a packet inside the engine: a verdict, and whom it is about
+    verdict.py        what became of the packet, and the closed list of reasons
+    events.py         what leaves the engine as values, for whoever listens
+    settings.py       what holds for the whole switch, whatever its virtual servers
+    tally.py          packets and bytes in one number
+    invariants.py     what must always hold of all this
 
 and around it:
 
-    runtime.py    the loop of the live switch, the only reader of the clock
-    health/       probes of the real servers, in a process of their own
-    config/       the TOML file: schema, errors, the switch it describes
-    control/      the local socket through which the running switch is seen and changed
-    replay.py     the same engine over a recording
-    cli/          the commands
+    runtime.py        the loop of the live switch, the only reader of the clock
+    health/           probes of the real servers, in a process of their own
+    config/           the TOML file: schema, errors, the switch it describes
+    control/          the local socket through which the running switch is seen and changed
+    replay.py         the same engine over a capture file
+    explain/          stories, diffs, ladders, recordings, pcapng; schedulers compared
+    bench/            the engine measured alone
+    service/          the systemd unit, and what systemd is told
+    cli/              the commands
 
 Start reading at `lb_switch.switch`.
 """
