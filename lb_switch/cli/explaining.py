@@ -104,7 +104,8 @@ class Offline:
     """Explains a replay, in this process: there is no packet path to hold up.
 
     What is shown was read back from a recording's line, so that both are the same.  `number` is
-    that of the packet at hand, in the capture file.
+    that of the packet at hand, in the capture file.  `tell` writes: the engine, whose observer
+    this is, must not meet the errors of files.
     """
 
     def __init__(self, what: Wanted, switch: Switch, config: Config) -> None:
@@ -115,6 +116,7 @@ class Offline:
         self._encoder: Encoder | None = None
         self._view: View | None = None
         self._file: BinaryIO | None = None
+        self._untold: list[bytes] = []
         self._time = 0.0
 
     def __enter__(self) -> Self:
@@ -131,9 +133,21 @@ class Offline:
             attach(self._switch, self._take)
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as full:
+                if error is None:  # else it was said already
+                    raise CommandError(f"{self._what.record}: {full.strerror}") from None
+
+    def tell(self) -> None:
+        """Write what has happened since the last time.  Raises CommandError if it cannot."""
+        lines, self._untold = self._untold, []
+        for line in lines:
+            self._keep(line)
+            if self._what.view is not None:
+                self._show(self._what.view, line)
 
     def finish(self) -> None:
         """Tell the end; without it a recording counts as cut off."""
@@ -141,7 +155,8 @@ class Offline:
             from lb_switch.explain import encode
 
             encoder = self._begun(0.0)
-            self._tell(encode.end(self._time, encoder.packets, 0))
+            self._untold.append(encode.end(self._time, encoder.packets, 0))
+            self.tell()
 
     def _take(self, event: Event) -> None:
         from lb_switch.events import PacketEvent
@@ -150,28 +165,28 @@ class Offline:
         self._time = event.time
         if isinstance(event, PacketEvent):
             event = event._replace(number=self.number)
-        self._tell(encoder.encode(event))
+        self._untold.append(encoder.encode(event))
 
     def _begun(self, now: float) -> Encoder:
         """Write the header before the first event, whose time is the recording's beginning."""
         if self._encoder is None:
-            from lb_switch.explain import views
             from lb_switch.explain.encode import Encoder
+
+            self._encoder = Encoder()
+            self._untold.append(self._encoder.header(self._switch, _hosts(self._config), now))
+        return self._encoder
+
+    def _show(self, name: ViewName, line: bytes) -> None:
+        """Show a line of the recording; the first is the header."""
+        if self._view is None:
+            from lb_switch.explain import views
             from lb_switch.explain.recording import Recording
             from lb_switch.explain.style import Style
 
-            self._encoder = Encoder()
-            line = self._encoder.header(self._switch, _hosts(self._config), now)
-            self._keep(line)
-            if self._what.view is not None:
-                header = Recording([line], "replay").header
-                self._view = views.make(self._what.view, header, Style.of(sys.stdout))
-                write(self._view.begin())
-        return self._encoder
-
-    def _tell(self, line: bytes) -> None:
-        self._keep(line)
-        if self._view is not None:
+            header = Recording([line], "replay").header
+            self._view = views.make(name, header, Style.of(sys.stdout))
+            write(self._view.begin())
+        else:
             from lb_switch.explain.schema import decode
 
             write(self._view.show(decode(line)))

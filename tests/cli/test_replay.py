@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,29 @@ def test_errors_are_one_line(run: Run, config: Path, recording: Path, tmp_path: 
     same = run("replay", config, recording, "-w", recording)
     assert same.exit_code == 1
     assert "is the input file" in same.stderr
+
+
+@pytest.mark.parametrize("full", ["--record", "--write", "--write-pcap"])
+def test_a_full_disk_is_one_line_and_changes_no_verdict(
+    run: Run, config: Path, recording: Path, full: str
+) -> None:
+    result = run("replay", config, recording, full, "/dev/full")
+    assert result.exit_code == 1
+    assert result.stderr == "lb-switch: /dev/full: No space left on device\n"
+    assert "internal_error" not in result.stdout
+
+
+def test_a_reader_of_stories_who_had_enough_is_no_error(config: Path, recording: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lb_switch", "replay", config, recording, "--explain"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0
 
 
 def test_a_bad_configuration_is_exit_code_2(run: Run, config: Path, recording: Path) -> None:

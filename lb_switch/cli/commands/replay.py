@@ -86,6 +86,7 @@ def command(
                     out.write(sent)
                 if both and result.event:
                     both.note(result.event, result.number, result.record.time_ns)
+                told.tell()
                 told.number = result.number + 1
             told.finish()
             summary = replay.summary()
