@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -381,7 +382,8 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     """Run a program on a host, with our own stdin, stdout and stderr; its exit code.
 
     A program ended by signal N gives 128 + N, as in a shell.  A leading `--`, which ends the
-    options of whoever calls, is no program.
+    options of whoever calls, is no program.  Ctrl-C and SIGTERM are the program's to answer: it
+    is waited for, however long its clean-up takes.  Only for the main thread.
     """
     if argv and argv[0] == "--":
         argv = argv[1:]
@@ -390,7 +392,19 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     if netns not in state.namespaces:
         hosts = ", ".join(each.removeprefix(prefix) for each in state.namespaces)
         raise UnknownNameError(f"no host {host!r} in this lab: {hosts}")
-    code = subprocess.call(plan.inside(netns, *argv), env=environment(lab_directory(prefix)))
+    with subprocess.Popen(
+        plan.inside(netns, *argv), env=environment(lab_directory(prefix))
+    ) as process:
+        before = {
+            # The terminal sends Ctrl-C to the program as well.
+            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+        }
+        try:
+            code = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     return 128 - code if code < 0 else code
 
 

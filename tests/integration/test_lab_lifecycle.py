@@ -71,6 +71,26 @@ def test_an_exception_inside_removes_it_too(prefix: str) -> None:
     assert traces(prefix) == NO_TRACE
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_program_ends_as_it_wants_to(prefix: str, number: signal.Signals) -> None:
+    """Ctrl-C reaches whoever runs in the terminal; SIGTERM only the one who was started."""
+    run_python(f"lab.up('textbook', {prefix!r}, switch=False)").check_returncode()
+    trap = "trap 'sleep 0.5; echo clean; exit 7' INT TERM"
+    script = f"{trap}; echo ready; while :; do sleep 0.1; done"
+    command = ["lab", "exec", "--prefix", prefix, "c1", "--", "sh", "-c", script]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lb_switch", *command],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
+        assert process.stdout.read() == "clean\n"
+        assert process.wait(30) == 7
+
+
 def test_other_processes_can_list_use_and_remove_it(
     prefix: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
