@@ -144,8 +144,8 @@ class Loop:
         poll, next_deadline = self._poll.poll, self._next_deadline
         capture_fd = capture.fileno()
         now = clock()
+        deadline = next_deadline()
         while not self._stopping:
-            deadline = next_deadline()
             ready = poll(None if deadline is None else max(0.0, deadline - now))
             now = clock()
             for fd, _ in ready:
@@ -158,6 +158,7 @@ class Loop:
             deadline = next_deadline()
             if deadline is not None and deadline <= now:
                 self._timers(now)
+                deadline = next_deadline()
             sweep_if_due()
 
     def _next_deadline(self) -> float | None:
