@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -19,11 +20,17 @@ import pytest
 from netns_lab import certificate, client, readiness
 from netns_lab.payload import payload, payload_blocks, payload_sha256
 
+# Below the range of client ports (ip_local_port_range), so that no connection of this machine takes
+# one between the asking and the binding; and each is offered once, so that none is offered twice.
+_PORTS = iter(random.sample(range(10_000, 30_000), 20_000))
+
 
 def free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as asking:
-        asking.bind(("127.0.0.1", 0))
-        return int(asking.getsockname()[1])
+    for port in _PORTS:
+        with socket.socket(socket.AF_INET, kind) as asking, contextlib.suppress(OSError):
+            asking.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port on 127.0.0.1")
 
 
 @dataclass
