@@ -2,8 +2,8 @@
 
 One unpack reads every field that matters, the flow key among them; one dict lookup finds the
 connection; the translation's data go in by slice assignment and its deltas mend the checksums.
-Nothing is allocated that outlives the call, and no view, enum or property is touched: this is the
-one place where the code is written for the interpreter first.  Whatever is in the least unusual
+Nothing is allocated that outlives the call, no view or property is touched, and an enum only
+compared by identity: this is the one place where the code is written for the interpreter first.  Whatever is in the least unusual
 (options, fragments, SYN, FIN, RST, odd lengths) is left to the readable road in `lb_switch.switch`.
 """
 

@@ -64,7 +64,7 @@ RST_DISTANCE = 1 << 20
 """How far, in bytes, a RST's sequence number may be from what the other side last acknowledged, and
 a handshake's acknowledgement from the SYN's number.  A blind attacker hits this window of the 2**32
 numbers once in 2,048 tries; a window larger than 1 MiB of unacknowledged data merely leaves the
-entry to its timeout."""
+entry to its timeout.  Numbers are kept, and distances counted, in units of 64 KiB (`ACK_UNITS`)."""
 
 _FIRST_MULTICAST = 224
 _V6_MULTICAST = 0xFF
