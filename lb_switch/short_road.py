@@ -3,8 +3,9 @@
 One unpack reads every field that matters, the flow key among them; one dict lookup finds the
 connection; the translation's data go in by slice assignment and its deltas mend the checksums.
 Nothing is allocated that outlives the call, no view or property is touched, and an enum only
-compared by identity: this is the one place where the code is written for the interpreter first.  Whatever is in the least unusual
-(options, fragments, SYN, FIN, RST, odd lengths) is left to the readable road in `lb_switch.switch`.
+compared by identity: this is the one place where the code is written for the interpreter first.
+Whatever is in the least unusual (options, fragments, SYN, FIN, RST, odd lengths) is left to the
+readable road in `lb_switch.switch`.
 """
 
 from __future__ import annotations
