@@ -6,7 +6,8 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,19 +18,16 @@ PATIENCE = 15.0
 """Seconds for a program to end after SIGTERM."""
 
 
-class Follower:
-    """Starts a program on a host and hands each line to `take(line, arrival)`; a context manager.
+class Follower(ABC):
+    """A program on a host of the lab, and what it says, while the block runs.
 
-    `take` runs in a thread of its own; arrival: seconds of the monotonic clock.
+    Raises LabError at the block's end if the program has ended by itself, or does not end now.
     """
 
-    def __init__(
-        self, lab: Lab, host: str, argv: Sequence[str], take: Callable[[str, float], None]
-    ) -> None:
+    def __init__(self, lab: Lab, host: str, argv: Sequence[str]) -> None:
         self._lab = lab
         self._host = host
         self._argv = argv
-        self._take = take
         self._process: subprocess.Popen[Any] | None = None
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
@@ -51,8 +49,6 @@ class Follower:
         self._process.terminate()
         if error is not None:
             return  # the lab's end is near, and takes care of it
-        if code is not None:
-            raise LabError(f"{self._host}: {shlex.join(self._argv)}: ended by itself, code {code}")
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -60,10 +56,19 @@ class Follower:
         self._thread.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        if code is not None:
+            raise LabError(f"{self._host}: {shlex.join(self._argv)}: ended by itself, code {code}")
+
+    @abstractmethod
+    def take(self, line: str, arrival: float, /) -> None:
+        """Take note of a whole line.  Called in a thread of its own.
+
+        arrival: when it came, in seconds of the monotonic clock.
+        """
 
     def _follow(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.endswith("\n"):  # the last one may be cut short by its writer's end
-                self._take(line, time.monotonic())
+                self.take(line, time.monotonic())

@@ -6,8 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from netns_lab.errors import LabError
 from netns_lab.lab import Lab
@@ -58,26 +57,22 @@ class Standings:
         return list(self._standings.values())
 
 
-class HealthWatch:
+class HealthWatch(Follower):
     """Follows the switch's health checks while the block runs."""
 
     def __init__(self, lab: Lab) -> None:
-        argv = [*lb_switch(), "show", "health", "--json", "--watch", str(EVERY)]
-        self._program = Follower(lab, SWITCH, argv, self._take)
+        super().__init__(
+            lab, SWITCH, [*lb_switch(), "show", "health", "--json", "--watch", str(EVERY)]
+        )
         self._standings = Standings()
         self._news = threading.Condition()
 
-    def __enter__(self) -> Self:
-        self._program.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._program.__exit__(kind, error, traceback)
+    def take(self, line: str, arrival: float, /) -> None:
+        """Take note of a document."""
+        if line.strip():  # one document a line, an empty line between two
+            with self._news:
+                self._standings.take(json.loads(line), arrival)
+                self._news.notify_all()
 
     def standing(self, virtual_server: str, address: str) -> Standing | None:
         """Return what is known of a real server now."""
@@ -102,9 +97,3 @@ class HealthWatch:
         with self._news:
             if not self._news.wait_for(condition, patience):
                 raise LabError(f"{complaint} after {patience:g} seconds")
-
-    def _take(self, line: str, arrival: float) -> None:
-        if line.strip():  # one document a line, an empty line between two
-            with self._news:
-                self._standings.take(json.loads(line), arrival)
-                self._news.notify_all()
