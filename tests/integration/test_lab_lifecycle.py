@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +15,7 @@ from netns_lab.lab import Lab, LabError, UnknownNameError
 from netns_lab.plan import inside, namespaces
 from netns_lab.state import State, lab_directory
 from netns_lab.topology import TEXTBOOK, TOPOLOGIES
+from tests.support.traces import NO_TRACE, existing, traces
 
 pytestmark = pytest.mark.netns
 
@@ -26,26 +26,6 @@ def prefix() -> Iterator[str]:
     mine = f"lbt{secrets.token_hex(3)}-"
     yield mine
     labs.down(mine)
-
-
-def existing(prefix: str) -> set[str]:
-    """The namespaces of a lab that are there now."""
-    return {name for name in namespaces(TEXTBOOK, prefix) if Path("/run/netns", name).exists()}
-
-
-def traces(prefix: str) -> dict[str, object]:
-    """Everything a lab could leave behind."""
-    running = subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True)
-    return {
-        "namespaces": existing(prefix),
-        "directory": lab_directory(prefix).exists(),
-        "processes": [
-            line for line in running.stdout.splitlines() if f"lab-{prefix[:-1]}/" in line
-        ],
-    }
-
-
-NO_TRACE = {"namespaces": set(), "directory": False, "processes": []}
 
 
 def test_up_makes_all_of_it_and_down_removes_all_of_it(prefix: str) -> None:

@@ -1,69 +1,34 @@
 """The scenarios, run as programs: their figures, their exit codes, their clean-up."""
 
-import os
-import pty
 import re
-import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from netns_lab import lab as labs
 from netns_lab.lab import Lab
-from netns_lab.plan import namespaces
-from netns_lab.scenarios.catalogue import SCENARIOS
-from netns_lab.state import lab_directory
-from tests.integration.test_lab_lifecycle import traces as traces_of
+from tests.support.storyteller import Storyteller, storyteller
 
 pytestmark = pytest.mark.netns
 
+RUN = [sys.executable, "-m", "lb_switch", "lab", "run"]
 LONGEST = 30.0
 """Seconds that a scenario may take."""
 
 
-class Scenario:
-    """A scenario whose lab has a prefix of its own, so that what it leaves behind can be told."""
-
-    def __init__(self, name: str, capture: str = "tun") -> None:
-        self.name = name
-        self.prefix = f"lbt{secrets.token_hex(3)}-"
-        command = ["lab", "run", name, "--capture", capture, "--prefix", self.prefix]
-        self.argv = [sys.executable, "-m", "lb_switch", *command]
-
-    def traces(self) -> list[object]:
-        """What is there of the lab: namespaces, directory, processes."""
-        names = namespaces(SCENARIOS[self.name].topology, self.prefix)
-        paths = [Path("/run/netns", name) for name in names]
-        there: list[object] = [
-            path for path in (*paths, lab_directory(self.prefix)) if path.exists()
-        ]
-        return [*there, *traces_of(self.prefix)["processes"]]  # type: ignore[misc]
-
-
 def told(name: str, capture: str) -> str:
     """Run a scenario into a file; it must end well, in time, and leave nothing behind."""
-    scenario = Scenario(name, capture)
-    started = time.monotonic()
-    try:
-        result = subprocess.run(
-            scenario.argv, capture_output=True, text=True, check=False, timeout=90
-        )
-        took = time.monotonic() - started
-        assert (result.returncode, result.stderr) == (0, ""), result.stdout
-        assert scenario.traces() == []
-    finally:
-        labs.down(scenario.prefix)
-    assert took < LONGEST
-    assert max(map(len, result.stdout.splitlines())) <= 80
-    assert result.stdout.isascii()
-    assert "\x1b" not in result.stdout
-    assert result.stdout.endswith("All of it is as expected.\n")
-    return result.stdout
+    with storyteller(f"lb-switch lab run {name}", [*RUN, name, "--capture", capture]) as scenario:
+        started = time.monotonic()
+        transcript = scenario.listen(90)
+        assert time.monotonic() - started < LONGEST
+    assert max(map(len, transcript.splitlines())) <= 80
+    assert transcript.isascii()
+    assert "\x1b" not in transcript
+    assert transcript.endswith("All of it is as expected.\n")
+    return transcript
 
 
 def figures(transcript: str) -> dict[str, str]:
@@ -147,71 +112,31 @@ def test_drain() -> None:
 
 
 @pytest.fixture
-def failover() -> Iterator[Scenario]:
-    """A scenario to be started; its lab is removed if it has not done so."""
-    mine = Scenario("failover")
-    yield mine
-    labs.down(mine.prefix)
+def failover() -> Iterator[Storyteller]:
+    """A scenario to be started."""
+    with storyteller("lb-switch lab run failover", [*RUN, "failover"]) as mine:
+        yield mine
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["on this machine", "watches", "answered", "s2 is killed"])
 def test_an_interruption_at_any_moment_cleans_up(
-    failover: Scenario, moment: str, number: signal.Signals
+    failover: Storyteller, moment: str, number: signal.Signals
 ) -> None:
-    process = subprocess.Popen(
-        failover.argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if moment in line:
-            break
-    os.killpg(process.pid, number)  # as a terminal does: to the whole group, and impatiently
-    os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=30)
-    complaint = "lb-switch lab run failover: interrupted, cleaning up"
-    assert (process.returncode, errors.strip()) == (128 + number, complaint)
-    assert failover.traces() == []
+    failover.interrupt(moment, number)
 
 
 @pytest.mark.parametrize(
     ("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
 def test_a_terminal_gets_colour_unless_it_declines(
-    failover: Scenario, environment: dict[str, str], coloured: bool
+    failover: Storyteller, environment: dict[str, str], coloured: bool
 ) -> None:
-    clean = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        failover.argv, stdout=slave, stderr=slave, env=clean | {"TERM": "xterm"} | environment
-    )
-    os.close(slave)
-    text = b""
-    while b"watches" not in text:
-        text += os.read(master, 4096)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(30) == 128 + signal.SIGHUP
-    os.close(master)
-    assert (b"\x1b[" in text) is coloured
-    assert failover.traces() == []
+    assert ("\x1b[" in failover.on_a_terminal("watches", **environment)) is coloured
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(failover: Scenario) -> None:
-    process = subprocess.Popen(
-        failover.argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.stderr.close()
-    assert (process.wait(30), errors) == (1, "")
-    assert failover.traces() == []
+def test_a_reader_that_goes_away_ends_it_quietly(failover: Storyteller) -> None:
+    failover.desert()
 
 
 @pytest.mark.lab(switch=False)
