@@ -19,12 +19,3 @@ def load_config(path: Path) -> Config:
         return load(path)
     except ConfigError as error:
         raise CommandError(error.lines, BAD_CONFIGURATION) from None
-
-
-def refuse_unsupported(config: Config, *, offline: bool = False) -> None:
-    """Raise CommandError, exit code 2, if the configuration asks for what is not built yet."""
-    from lb_switch.config.build import unsupported
-
-    lines = unsupported(config, offline=offline)
-    if lines:
-        raise CommandError(lines, BAD_CONFIGURATION)

@@ -182,10 +182,8 @@ def configuration(config: Config) -> Iterator[Finding]:
     from lb_switch.capture.host.view import read
     from lb_switch.capture.interface import CaptureError
     from lb_switch.capture.services import Services
-    from lb_switch.config.build import build, unsupported
+    from lb_switch.config.build import build
 
-    for line in unsupported(config):
-        yield Finding(line.partition(":")[0], ok=False, detail=line, fix="remove it for now")
     virtual_servers = build(config).virtual_servers.values()
     for line in empty_groups(virtual_servers):
         yield Finding("group", ok=False, detail=line, fix="add a real_server", needed=False)

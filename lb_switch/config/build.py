@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from lb_switch.config import schema
 from lb_switch.config.schema import Config, SwitchTable, VirtualServerTable
 from lb_switch.connections.tcp_state import State
@@ -17,30 +14,6 @@ from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Settings, Switch
 
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
-
-
-class _NotYet(NamedTuple):
-    key: str
-    wanted: Callable[[VirtualServerTable], bool]
-    matters_offline: bool
-    """Whether a replay, for which all real servers are healthy, depends on it too."""
-
-
-NOT_YET: tuple[_NotYet, ...] = ()
-"""Valid options that this version cannot honour yet: refused, never silently ignored."""
-
-
-def unsupported(config: Config, *, offline: bool = False) -> list[str]:
-    """Return one line for each option of NOT_YET that the configuration uses."""
-    lines = []
-    for index, table in enumerate(config.virtual_server):
-        for key, wanted, matters_offline in NOT_YET:
-            if wanted(table) and (matters_offline or not offline):
-                value: object = table
-                for part in key.split("."):
-                    value = getattr(value, part)
-                lines.append(f"virtual_server[{index}].{key}: {value!r} is not supported yet")
-    return lines
 
 
 def build(config: Config) -> Switch:

@@ -82,7 +82,7 @@ class Operations:
             config = load.load(self._path)
         except load.ConfigError as error:
             raise _invalid(self._path, error.lines) from None
-        lines = [*difference.refused(self.config, config), *build.unsupported(config)]
+        lines = difference.refused(self.config, config)
         if lines:
             raise _invalid(self._path, lines)
         return self._change_to(config)

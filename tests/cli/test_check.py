@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from lb_switch.config.build import _NotYet
 from tests.cli.conftest import Run
 
 
@@ -33,21 +30,6 @@ def test_a_missing_file(run: Run, tmp_path: Path) -> None:
     result = run("check", tmp_path / "no.toml")
     assert result.exit_code == 2
     assert result.stderr == f"{tmp_path / 'no.toml'}: no such file or directory\n"
-
-
-def test_it_says_what_run_would_refuse(
-    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = _NotYet("forward", lambda vs: vs.forward != "nat", True)
-    monkeypatch.setattr("lb_switch.config.build.NOT_YET", (later,))
-    text = config.read_text().replace('"web"', '"web"\nforward = "full_nat"', 1)
-    config.write_text(text)
-    result = run("check", config)
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[1] == (
-        "note: virtual_server[0].forward: 'full_nat' is not supported yet:"
-        " `lb-switch run` will refuse it"
-    )
 
 
 def test_the_json_schema(run: Run) -> None:

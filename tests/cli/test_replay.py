@@ -12,7 +12,6 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap, wrpcap
 
-from lb_switch.config.build import _NotYet
 from tests.cli.conftest import Run
 
 
@@ -114,16 +113,12 @@ def test_a_bad_configuration_is_exit_code_2(run: Run, config: Path, recording: P
     assert (result.exit_code, result.stdout) == (2, "")
 
 
-def test_health_checks_are_no_obstacle_but_what_is_not_built_yet_is(
-    run: Run, config: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = _NotYet("forward", lambda vs: vs.forward != "nat", True)
-    monkeypatch.setattr("lb_switch.config.build.NOT_YET", (later,))
-    text = config.read_text()
+def test_health_checks_play_no_part(run: Run, config: Path, recording: Path) -> None:
+    without = run("replay", config, recording, "--json")
     check = '  [virtual_server.health_check]\n  kind = "tcp"\n\n  [[virtual_server.real'
-    config.write_text(text.replace("  [[virtual_server.real", check, 1))
-    assert run("replay", config, recording).exit_code == 0
-    config.write_text(text.replace('"web"', '"web"\nforward = "full_nat"'))
-    result = run("replay", config, recording)
-    assert result.exit_code == 2
-    assert result.stderr == "virtual_server[0].forward: 'full_nat' is not supported yet\n"
+    text = config.read_text().replace("  [[virtual_server.real", check, 1)
+    assert check in text
+    config.write_text(text)
+    with_check = run("replay", config, recording, "--json")
+    assert (with_check.exit_code, with_check.stdout) == (0, without.stdout)
+    assert '"reason": "new_connection"' in without.stdout

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from lb_switch.cli import privileges
-from lb_switch.config.build import _NotYet
 from tests.cli.conftest import Run
 
 PYTHON_M = [sys.executable, "-m", "lb_switch"]
@@ -23,17 +22,6 @@ def test_a_bad_configuration(run: Run, config: Path) -> None:
     config.write_text("[switch]\nqueue = -1\n")
     result = run("run", config)
     assert (result.exit_code, result.stderr) == (2, "switch.queue: -1 must be at least 0\n")
-
-
-def test_what_is_not_built_yet_is_refused(
-    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = _NotYet("persistence_timeout", lambda vs: vs.persistence_timeout > 0, True)
-    monkeypatch.setattr("lb_switch.config.build.NOT_YET", (later,))
-    config.write_text(config.read_text().replace('"web"', '"web"\npersistence_timeout = 60'))
-    result = run("run", config)
-    assert result.exit_code == 2
-    assert result.stderr == "virtual_server[0].persistence_timeout: 60.0 is not supported yet\n"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lb_switch.config.build import _NotYet, build, unsupported
+from lb_switch.config.build import build
 from lb_switch.config.load import validate
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.health.check import HealthCheck
@@ -139,19 +139,3 @@ def test_the_hash_key_changes_what_a_hashing_scheduler_chooses() -> None:
 
     assert choices("a") == choices("a")
     assert choices("a") != choices("b")
-
-
-@pytest.mark.parametrize("matters_offline", [True, False])
-def test_what_is_not_built_yet_is_named(
-    monkeypatch: pytest.MonkeyPatch, matters_offline: bool
-) -> None:
-    later = _NotYet("on_down", lambda vs: vs.on_down == "keep", matters_offline)
-    monkeypatch.setattr("lb_switch.config.build.NOT_YET", (later,))
-    config = validate({"virtual_server": [WEB, {**DNS, "on_down": "keep"}]})
-    lines = ["virtual_server[1].on_down: 'keep' is not supported yet"]
-    assert unsupported(config) == lines
-    assert unsupported(config, offline=True) == (lines if matters_offline else [])
-
-
-def test_nothing_is_refused_in_a_plain_configuration() -> None:
-    assert unsupported(validate({"virtual_server": [WEB, DNS]})) == []

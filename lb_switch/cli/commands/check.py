@@ -32,8 +32,4 @@ def command(config: Path | None, schema: bool) -> None:
     if config is None:
         raise click.UsageError("Missing argument 'CONFIG'.", click.get_current_context())
     loaded = load_config(config)
-    from lb_switch.config.build import unsupported
-
     click.echo(f"{config}: valid: {render.extent(loaded)}")
-    for line in unsupported(loaded):
-        click.echo(f"note: {line}: `lb-switch run` will refuse it")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lb_switch.cli import announce, control_socket, explaining, privileges, render, write_pcap
-from lb_switch.cli.configuration import load_config, refuse_unsupported
+from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError, debugging
 from lb_switch.cli.invariant_check import InvariantCheck
 from lb_switch.service import notify
@@ -67,7 +67,6 @@ def command(
       sudo lb-switch run lb.toml --record rec.jsonl
     """  # noqa: D301
     loaded = load_config(config)
-    refuse_unsupported(loaded)
     name = capture or loaded.switch.capture
     needed = set(privileges.FOR_CAPTURE[name])
     if any(entry.health_check.kind == "icmp" for entry in loaded.virtual_server):
