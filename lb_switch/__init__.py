@@ -9,7 +9,8 @@ A packet's way through the package, and the room where each step lives:
     scheduling/       who gets a new connection
     nat/              translations; rewriting of packets and of ICMP errors; the switch's answers
     switch.py         the engine: these steps, in packet order
-    short_road.py     the same in one breath, for packets that change no state
+    short_road.py     the same in one breath, for the ordinary packets of a known connection
+    tcp_tracking.py   what a TCP segment does to a connection's state
     fragment_road.py  the first fragment decides, the others follow it
     bookkeeping.py    connections begin, change and end in all books at once
     outcome.py        what comes of a packet inside the engine: a verdict, and whom it is about

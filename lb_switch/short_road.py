@@ -1,11 +1,12 @@
-"""The short road: a packet of a known connection that changes no state, in one breath.
+"""The short road: an ordinary packet of a known connection, in one breath.
 
 One unpack reads every field that matters, the flow key among them; one dict lookup finds the
 connection; the translation's data go in by slice assignment and its deltas mend the checksums.
 Nothing is allocated that outlives the call, no view or property is touched, and an enum only
 compared by identity: this is the one place where the code is written for the interpreter first.
-Whatever is in the least unusual (options, fragments, SYN, FIN, RST, odd lengths) is left to the
-readable road in `lb_switch.switch`.
+A handshake's segments and a FIN, which may change the connection's state, pass by the tracker on
+their way (`lb_switch.tcp_tracking`).  Whatever is in the least unusual (options, fragments, a
+client's SYN, RST, odd lengths) is left to the readable road in `lb_switch.switch`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
 from lb_switch.connections.tcp_state import STEADY, State
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import ONE_PACKET
+from lb_switch.tcp_tracking import TCPTracker
 
 _MIN_IPV4 = 40
 """IPv4 and TCP headers.  Shorter UDP datagrams take the readable road."""
@@ -36,8 +38,10 @@ _ACK_UNITS = ACK_UNITS
 # is; should the state table come to have a third, this line fails.
 _SYN_RECV, _LAST_ACK = sorted(frozenset(State) - STEADY)
 _NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
-_STATE_FLAGS = 0x0017  # FIN, SYN, RST, ACK
-_PLAIN_ACK = 0x0010
+_RST_ACK = 0x0014
+_ACK = 0x0010
+_SYN = 0x0002
+_SYN_FIN = 0x0003
 _MIN_DATA_OFFSET = 0x5000
 _LONGEST_HEADERS = 120  # IP and TCP headers with all options: no data offset can lie beyond
 
@@ -45,9 +49,10 @@ _LONGEST_HEADERS = 120  # IP and TCP headers with all options: no data offset ca
 class ShortRoad:
     """Handles what it can of the packets of a connection table."""
 
-    __slots__ = ("_tcp_shards", "_udp_shards", "packets")
+    __slots__ = ("_follow", "_tcp_shards", "_udp_shards", "packets")
 
-    def __init__(self, connections: ConnectionTable) -> None:
+    def __init__(self, connections: ConnectionTable, tracker: TCPTracker) -> None:
+        self._follow = tracker.follow
         self._tcp_shards = connections.shards[TCP]
         self._udp_shards = connections.shards[UDP]
         self.packets = 0
@@ -75,7 +80,7 @@ class ShortRoad:
             return False
 
         if protocol == 6:
-            if offset_flags & _STATE_FLAGS != _PLAIN_ACK or offset_flags < _MIN_DATA_OFFSET:
+            if offset_flags & _RST_ACK != _ACK or offset_flags < _MIN_DATA_OFFSET:
                 return False
             if total < _LONGEST_HEADERS and l4 - start + (offset_flags >> 10 & 0x3C) > total:
                 return False
@@ -83,8 +88,7 @@ class ShortRoad:
             if connection is None:
                 return False
             state = connection.state
-            if state is _SYN_RECV or state is _LAST_ACK:
-                return False
+            turns = offset_flags & _SYN_FIN or state is _SYN_RECV or state is _LAST_ACK
             checksum_at = l4 + 16
         elif protocol == 17:
             udp_length, l4_checksum = _UDP(buffer, l4 + 4)
@@ -93,6 +97,7 @@ class ShortRoad:
             connection = self._udp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
             if connection is None or (l4_checksum == 0 and ip_checksum < 0 and not partial):
                 return False
+            turns = False
             checksum_at = l4 + 6
         else:
             return False
@@ -102,17 +107,23 @@ class ShortRoad:
         if key == connection.original_key:
             if real_server.severed:
                 return False
+            if turns:
+                if offset_flags & _SYN:
+                    return False
+                self._follow(connection, True, buffer, l4, now)
+            elif protocol == 6:
+                connection.acked_by_client = _ACK_UNITS[ack]
             translation = path.to_server
             connection.tally_to_server += ONE_PACKET + total
             real_server.tally_to_server += ONE_PACKET + total
-            if protocol == 6:
-                connection.acked_by_client = _ACK_UNITS[ack]
         else:
+            if turns:
+                self._follow(connection, False, buffer, l4, now)
+            elif protocol == 6:
+                connection.acked_by_server = _ACK_UNITS[ack]
             translation = path.to_client
             connection.tally_to_client += ONE_PACKET + total
             real_server.tally_to_client += ONE_PACKET + total
-            if protocol == 6:
-                connection.acked_by_server = _ACK_UNITS[ack]
         connection.last_seen = now
         self.packets += 1
 

@@ -6,9 +6,9 @@
 It does no I/O, reads no clock and draws no random number: a packet and the time come in, a verdict
 goes out.  Live captures, the replay of a recording, tests and benchmarks run this same code.
 
-A packet takes one of two roads.  The short road (`lb_switch.short_road`) is for packets of a known
-connection that change no state; everything else takes the readable road below.  Tests prove that
-both give the same bytes.
+A packet takes one of two roads.  The short road (`lb_switch.short_road`) is for the ordinary
+packets of a known connection; everything else takes the readable road below.  Tests prove that
+both give the same bytes, states and counts.
 """
 
 from __future__ import annotations
@@ -17,17 +17,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from lb_switch.bookkeeping import Bookkeeping, PortPoolExhaustedError
-from lb_switch.connections.connection import ACK_UNITS, NOTHING_ACKED, Connection
+from lb_switch.connections.connection import Connection
 from lb_switch.connections.fragments import FragmentTracker
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
-from lb_switch.connections.tcp_state import (
-    REUSABLE,
-    Direction,
-    Segment,
-    State,
-    event_of,
-    next_state,
-)
+from lb_switch.connections.tcp_state import REUSABLE, Direction, State
 from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import Choice, Event, PacketEvent, ServerEvent
 from lb_switch.fragment_road import FragmentRoad
@@ -51,20 +44,14 @@ from lb_switch.packet import icmp, tcp
 from lb_switch.packet.flow_key import FlowKey, pack_endpoint
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
-from lb_switch.packet.tcp import TCPHeader
 from lb_switch.packet.udp import UDPHeader
 from lb_switch.servers import AdminState, RealServer, VirtualServer
 from lb_switch.settings import Settings
 from lb_switch.short_road import ShortRoad
+from lb_switch.tcp_tracking import TCPTracker, opens, reuses_ports, rst_is_credible
 from lb_switch.verdict import Action, Reason, Verdict
 
-__all__ = ["RST_DISTANCE", "Settings", "Switch"]
-
-RST_DISTANCE = 1 << 20
-"""How far, in bytes, a RST's sequence number may be from what the other side last acknowledged, and
-a handshake's acknowledgement from the SYN's number.  A blind attacker hits this window of the 2**32
-numbers once in 2,048 tries; a window larger than 1 MiB of unacknowledged data merely leaves the
-entry to its timeout.  Numbers are kept, and distances counted, in units of 64 KiB (`ACK_UNITS`)."""
+__all__ = ["Settings", "Switch"]
 
 _FIRST_MULTICAST = 224
 _V6_MULTICAST = 0xFF
@@ -93,7 +80,8 @@ class Switch:
         self._retired: list[VirtualServer] = []
         """Removed ones that had connections when the last one was removed."""
         self._counters = dict.fromkeys(Reason, 0)
-        self._short_road = ShortRoad(self.connections)
+        self._tracker = TCPTracker(self._books)
+        self._short_road = ShortRoad(self.connections, self._tracker)
         self._fragment_road = FragmentRoad(FragmentTracker(), self._whole, self._may_concern)
         self._told = 0
         self._choice: Choice | None = None
@@ -358,44 +346,16 @@ class Switch:
         verdict = KNOWN
         old_state = connection.state
         if connection.protocol == TCP:
-            segment = TCPHeader(packet.buffer, packet.l4)
-            flags = segment.flags
-            if to_server and connection.state in REUSABLE and _opens(flags):
+            buffer, l4 = packet.buffer, packet.l4
+            flags = buffer[l4 + 13]
+            if to_server and reuses_ports(flags, connection):
                 return self._port_reuse(packet, connection, now)
-            if flags & tcp.RST and not _rst_is_credible(segment, connection, direction):
+            if flags & tcp.RST and not rst_is_credible(connection, to_server, buffer, l4):
                 verdict = RST_OUT_OF_WINDOW
             else:
-                self._follow(connection, direction, segment, now)
+                self._tracker.follow(connection, to_server, buffer, l4, now)
         self._forward(packet, connection, direction, now)
         return Outcome(verdict, None, connection, direction, old_state)
-
-    def _follow(
-        self, connection: Connection, direction: Direction, segment: TCPHeader, now: float
-    ) -> None:
-        """Bring the connection to the state that follows from this segment."""
-        flags = segment.flags
-        event = event_of(flags)
-        from_client = direction is Direction.ORIGINAL
-        old = connection.state
-        if (
-            old is State.SYN_RECV
-            and from_client
-            and (event is Segment.SYN or not _completes_handshake(segment, connection))
-            and event is not Segment.RST
-        ):
-            return
-        new = next_state(old, direction, event)
-        if new is not old:
-            connection.last_seen = now
-            self._books.change_state(connection, new, now)
-        if flags & tcp.ACK and event is not Segment.RST:
-            if from_client:
-                connection.acked_by_client = ACK_UNITS[segment.acknowledgement >> 16]
-            else:
-                connection.acked_by_server = ACK_UNITS[segment.acknowledgement >> 16]
-        if new is State.SYN_RECV and event is Segment.SYN and flags & tcp.ACK:
-            # What the client is to acknowledge; it stands here until it does.
-            connection.acked_by_client = ACK_UNITS[(segment.sequence + 1 & 0xFFFFFFFF) >> 16]
 
     def _forward(
         self, packet: Packet, connection: Connection, direction: Direction, now: float
@@ -412,11 +372,11 @@ class Switch:
         virtual_server = connection.real_server.virtual_server
         assert virtual_server is not None
         if connection.protocol == TCP:
-            opens = _opens(packet.buffer[packet.l4 + 13])
+            asks = opens(packet.buffer[packet.l4 + 13])
             fresh = connection.state in REUSABLE or (
                 connection.state is State.SYN_RECV and virtual_server.on_down == "reschedule"
             )
-            if not (opens and fresh):
+            if not (asks and fresh):
                 if answers.reset(packet) is None:
                     return None
                 self._books.forget(connection, now, "real server out of service")
@@ -450,7 +410,7 @@ class Switch:
         state = State.UDP
         if packet.protocol == TCP:
             state = State.SYN_RECV
-            if not _opens(packet.buffer[packet.l4 + 13]):
+            if not opens(packet.buffer[packet.l4 + 13]):
                 if self.settings.unknown_tcp == "drop":
                     return drop(Reason.UNKNOWN_TCP, virtual_server)
                 if self.settings.unknown_tcp == "reset" or packet.buffer[packet.l4 + 13] & tcp.RST:
@@ -514,8 +474,7 @@ class Switch:
         except TableFullError:
             return drop(Reason.TABLE_FULL, virtual_server)
         if state is State.ESTABLISHED:  # in mid-stream, or at its end
-            segment = TCPHeader(packet.buffer, packet.l4)
-            self._follow(connection, Direction.ORIGINAL, segment, now)
+            self._tracker.follow(connection, True, packet.buffer, packet.l4, now)
         self._forward(packet, connection, Direction.ORIGINAL, now)
         one_packet = virtual_server.one_packet and packet.protocol == UDP
         verdict = ONE_PACKET if one_packet else NEW
@@ -557,41 +516,3 @@ def _lacks_checksum(packet: Packet) -> bool:
     if packet.protocol != UDP or packet.version != 6 or packet.partial:
         return False
     return UDPHeader(packet.buffer, packet.l4).checksum == 0
-
-
-def _opens(flags: int) -> bool:
-    """Whether a segment asks for a new connection: SYN, without ACK or RST."""
-    return flags & (tcp.SYN | tcp.ACK | tcp.RST) == tcp.SYN
-
-
-def _completes_handshake(segment: TCPHeader, connection: Connection) -> bool:
-    """Whether a client's segment acknowledges the real server's SYN (or data right behind it).
-
-    Who forges his source address does not see that SYN, and its number is random (RFC 6528).
-    """
-    return bool(
-        segment.flags & tcp.ACK
-        and connection.acked_by_client != NOTHING_ACKED
-        and _near(segment.acknowledgement, connection.acked_by_client)
-    )
-
-
-def _rst_is_credible(segment: TCPHeader, connection: Connection, direction: Direction) -> bool:
-    """Whether a RST is near what the other side acknowledged last (compare RFC 5961, section 3).
-
-    Before anything was acknowledged every RST counts, and a real server may refuse a SYN at any
-    time: with a RST whose sequence number is zero.
-    """
-    if direction is Direction.ORIGINAL:
-        acked = connection.acked_by_server
-    elif connection.state is State.SYN_RECV:
-        return True
-    else:
-        acked = connection.acked_by_client
-    return acked == NOTHING_ACKED or _near(segment.sequence, acked)
-
-
-def _near(number: int, acked: int) -> bool:
-    """Whether a sequence number is within RST_DISTANCE of one kept in ACK_UNITS."""
-    distance = ((number >> 16) - acked) & 0xFFFF
-    return min(distance, 0x10000 - distance) <= RST_DISTANCE >> 16

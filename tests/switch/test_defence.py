@@ -11,7 +11,8 @@ from scapy.layers.inet import TCP
 
 from lb_switch.connections.tcp_state import State
 from lb_switch.invariants import check_invariants
-from lb_switch.switch import RST_DISTANCE, Settings
+from lb_switch.switch import Settings
+from lb_switch.tcp_tracking import RST_DISTANCE
 from lb_switch.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,

@@ -9,7 +9,8 @@ from lb_switch.connections.connection import NOTHING_ACKED
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.connections.timeouts import GRANULARITY, HORIZON
 from lb_switch.invariants import check_invariants
-from lb_switch.switch import RST_DISTANCE, Settings, Switch
+from lb_switch.switch import Settings, Switch
+from lb_switch.tcp_tracking import RST_DISTANCE
 from lb_switch.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP, UDP
@@ -17,6 +20,10 @@ from lb_switch.verdict import Verdict
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, make_switch
 from tests.support.packets import tcp, udp
 
+HALF_OPEN, HALF_OPEN6 = (CLIENT[0], CLIENT[1] + 1), (CLIENT6[0], CLIENT6[1] + 1)
+SERVER_SEQUENCE = 0x1234FFFF
+"""Of the half-open connection's SYN; acknowledging it crosses into the next unit of 64 KiB."""
+
 
 def ignore(event: Event) -> None:
     """Listen, so that every packet takes the readable road."""
@@ -31,12 +38,17 @@ def pair() -> tuple[Switch, Switch]:
         for name, virtual_server in six.virtual_servers.items():
             virtual_server.name = name + "6"
             switch.add_virtual_server(virtual_server)
-        for client, vip, rip in ((CLIENT, VIP, RIPS[0]), (CLIENT6, VIP6, RIPS6[0])):
+        for client, half_open, vip, rip in (
+            (CLIENT, HALF_OPEN, VIP, RIPS[0]),
+            (CLIENT6, HALF_OPEN6, VIP6, RIPS6[0]),
+        ):
             for data in (
                 tcp(client, vip, "S"),
                 tcp(rip, client, "SA"),
                 tcp(client, vip, "A"),
                 udp(client, vip),
+                tcp(half_open, vip, "S"),
+                tcp(rip, half_open, "SA", seq=SERVER_SEQUENCE),
             ):
                 handle(switch, data, False)
         pair.append(switch)
@@ -61,7 +73,19 @@ def facts(connection: Connection) -> tuple[object, ...]:
         connection.tally_to_server,
         connection.real_server.tally_to_client,
         connection.real_server.tally_to_server,
+        connection.real_server.active,
+        connection.real_server.inactive,
     )
+
+
+def deadlines(switch: Switch) -> list[float]:
+    """Let time pass until all have ended: the moments, and how many there still were."""
+    due = []
+    while (deadline := switch.next_deadline()) is not None:
+        due.append(deadline)
+        due.append(len(switch.connections))
+        switch.handle_timers(deadline)
+    return due
 
 
 @st.composite
@@ -72,6 +96,10 @@ def packets(draw: st.DrawFn) -> bytes:
         (RIPS[0], CLIENT),
         (CLIENT6, VIP6),
         (RIPS6[0], CLIENT6),
+        (HALF_OPEN, VIP),
+        (RIPS[0], HALF_OPEN),
+        (HALF_OPEN6, VIP6),
+        (RIPS6[0], HALF_OPEN6),
         (("10.0.1.12", 9), VIP),
     ]
     source, destination = draw(st.sampled_from(ways))
@@ -89,8 +117,16 @@ def packets(draw: st.DrawFn) -> bytes:
     ports = {"sport": source[1], "dport": destination[1]}
     if draw(st.booleans()):
         options = draw(st.sampled_from([[], [("NOP", None)] * 4, [("NOP", None)] * 40]))
-        flags = draw(st.sampled_from(["A", "A", "A", "PA", "", "S", "FA", "R", "UA", "EA"]))
-        numbers = {"seq": draw(st.integers(0, 2**32 - 1)), "ack": draw(st.integers(0, 2**32 - 1))}
+        flags = draw(
+            st.sampled_from(
+                ["A", "A", "A", "PA", "", "S", "SA", "FA", "FA", "F", "FSA", "R", "UA", "EA"]
+            )
+        )
+        acknowledged = st.sampled_from([SERVER_SEQUENCE + 1, SERVER_SEQUENCE + (1 << 21)])
+        numbers = {
+            "seq": draw(st.integers(0, 2**32 - 1)),
+            "ack": draw(st.one_of(acknowledged, st.integers(0, 2**32 - 1))),
+        }
         l4 = TCP(**ports, flags=flags, options=options, **numbers)
     else:
         l4 = UDP(**ports, **draw(st.sampled_from([{}, {"chksum": 0}, {"len": 8}, {"len": 7}])))
@@ -112,7 +148,48 @@ def test_identical(sequence: list[tuple[bytes, bool]]) -> None:
         now = 7.0 + number
         assert handle(both, data, partial, now) == handle(readable_only, data, partial, now)
         assert [facts(c) for c in both.connections] == [facts(c) for c in readable_only.connections]
+        assert both.connections.half_open == readable_only.connections.half_open
     assert both.counters == readable_only.counters
+    assert deadlines(both) == deadlines(readable_only)
+
+
+@pytest.mark.parametrize(
+    ("client", "vip", "rip"), [(CLIENT, VIP, RIPS[0]), (CLIENT6, VIP6, RIPS6[0])], ids=["v4", "v6"]
+)
+def test_every_beginning_of_a_connection(
+    client: tuple[str, int], vip: tuple[str, int], rip: tuple[str, int]
+) -> None:
+    """Every sequence of five segments, a SYN first: same bytes, states and accounts."""
+    kinds = [
+        tcp(client, vip, "S"),
+        tcp(client, vip, "A", ack=SERVER_SEQUENCE + 1),
+        tcp(client, vip, "A", ack=1 << 31),
+        tcp(client, vip, "FA", ack=SERVER_SEQUENCE + 1),
+        tcp(client, vip, "RA", ack=SERVER_SEQUENCE + 1),
+        tcp(rip, client, "SA", seq=SERVER_SEQUENCE),
+        tcp(rip, client, "A", seq=SERVER_SEQUENCE + 1),
+        tcp(rip, client, "FA", seq=SERVER_SEQUENCE + 1),
+    ]
+    seen = set()
+    for sequence in itertools.product(kinds, repeat=4):
+        both, readable_only = make_switch(vip, (rip,)), make_switch(vip, (rip,))
+        readable_only.observer = ignore
+        for number, data in enumerate((kinds[0], *sequence)):
+            now = 7.0 + number
+            assert handle(both, data, False, now) == handle(readable_only, data, False, now)
+        (connection,), (readable,) = both.connections, readable_only.connections
+        assert facts(connection) == facts(readable)
+        assert deadlines(both) == deadlines(readable_only)
+        seen.add(connection.state.name)
+    assert seen == {
+        "SYN_RECV",
+        "ESTABLISHED",
+        "FIN_WAIT",
+        "CLOSE_WAIT",
+        "LAST_ACK",
+        "TIME_WAIT",
+        "CLOSE",
+    }
 
 
 def test_the_short_road_is_taken() -> None:
@@ -127,12 +204,31 @@ def test_the_short_road_is_taken() -> None:
         udp(CLIENT, VIP, b"twelve bytes"),
         udp(RIPS[0], CLIENT, b"twelve bytes"),
         udp(CLIENT6, VIP6, b"twelve bytes"),
+        tcp(RIPS[0], HALF_OPEN, "SA"),
+        tcp(HALF_OPEN, VIP, "A", ack=1),
+        tcp(RIPS[0], HALF_OPEN, "FA"),
+        tcp(HALF_OPEN, VIP, "FA"),
+        tcp(CLIENT6, VIP6, "FA"),
+        tcp(RIPS6[0], CLIENT6, "FA"),
+        tcp(CLIENT6, VIP6, "A"),
     ]
     for data in ordinary:
         before = switch._short_road.packets
         handle(switch, data, False)
         assert switch._short_road.packets == before + 1, data
-    for data in (tcp(CLIENT, VIP, "FA"), tcp(CLIENT, VIP, "S")):
+    assert sorted(c.state.name for c in switch.connections if c.protocol == TCP_NUMBER) == [
+        "CLOSE",
+        "ESTABLISHED",
+        "SYN_RECV",
+        "TIME_WAIT",
+    ]
+    for data in (
+        tcp(CLIENT, VIP, "R"),
+        tcp(CLIENT, VIP, "S"),
+        tcp(CLIENT, VIP, "SA"),
+        tcp(CLIENT, VIP, "F"),
+        tcp(CLIENT, VIP, ""),
+    ):
         before = switch._short_road.packets
         handle(switch, data, False)
         assert switch._short_road.packets == before
@@ -142,4 +238,4 @@ def test_the_short_road_is_taken() -> None:
 def test_both_protocols_are_in_the_table() -> None:
     switch, _ = pair()
     assert {c.protocol for c in switch.connections} == {TCP_NUMBER, UDP_NUMBER}
-    assert len(switch.connections) == 4
+    assert len(switch.connections) == 6
