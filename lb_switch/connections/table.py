@@ -62,7 +62,7 @@ class Place(Link):
     __slots__ = ("connection", "queue")
 
     def __init__(self, connection: Connection, queue: Queue) -> None:
-        super().__init__()
+        # The queue's chain gives it its neighbours at once: the base class's None would be wasted.
         self.connection = connection
         self.queue = queue
 
@@ -147,20 +147,22 @@ class ConnectionTable:
         bound.
         """
         protocol = connection.protocol
-        original = self._shard(protocol, connection.original_key)
-        reply = self._shard(protocol, connection.reply_key)
-        holder = reply.get(connection.reply_key)
+        original_key, reply_key = connection.original_key, connection.reply_key
+        shards = self.shards[protocol]
+        original = shards[hash(original_key) >> SHARD_SHIFT & SHARD_MASK]
+        reply = shards[hash(reply_key) >> SHARD_SHIFT & SHARD_MASK]
+        holder = reply.get(reply_key)
         if holder is None and not reply_only:
-            holder = original.get(connection.original_key)
-        if holder is None and connection.original_key == connection.reply_key:
+            holder = original.get(original_key)
+        if holder is None and original_key == reply_key:
             holder = connection
         if holder is not None:
             raise KeyClashError(holder)
         if self._count >= self.max_connections:
             raise TableFullError
         if not reply_only:
-            original[connection.original_key] = connection
-        reply[connection.reply_key] = connection
+            original[original_key] = connection
+        reply[reply_key] = connection
         self._count += 1
         if connection.state is State.SYN_RECV:
             self._half_open.join(connection)

@@ -27,6 +27,7 @@ GRANULARITY = 0.5
 """Seconds a bucket covers: a connection ends up to this much after its deadline."""
 HORIZON = 128
 """Buckets ahead, at most."""
+_HORIZON_SECONDS = HORIZON * GRANULARITY
 
 
 class Bucket(Chain[Connection]):
@@ -63,8 +64,12 @@ class TimerWheel:
         self._put(connection, self.deadline(connection), now)
 
     def rearm(self, connection: Connection, old: State, now: float) -> None:
-        """See to it after a change of state from `old`: a longer timeout can wait its turn."""
-        if self.timeouts[connection.state] < self.timeouts[old]:
+        """See to it after a change of state from `old`: a longer timeout can wait its turn.
+
+        So can one beyond the horizon: the connection lies in a bucket before that already.
+        """
+        timeout = self.timeouts[connection.state]
+        if timeout < _HORIZON_SECONDS and timeout < self.timeouts[old]:
             self.disarm(connection)
             self.arm(connection, now)
 
