@@ -34,6 +34,10 @@ class RecordingError(Exception):
     """A recording cannot be read, or not on.  `str()` is one clear line."""
 
 
+class NothingSelectedError(Exception):
+    """Nothing of a recording is wanted.  `str()` is one clear line."""
+
+
 class Recording:
     """A recording as it is read, line by line: a file, a FIFO, or what a running switch tells.
 
@@ -42,7 +46,7 @@ class Recording:
 
     def __init__(self, lines: Iterable[bytes], name: str) -> None:
         self._lines = iter(lines)
-        self._name = name
+        self.name = name
         self.header = self._read_header()
 
     def __iter__(self) -> Iterator[Record]:
@@ -82,7 +86,7 @@ class Recording:
             raise self._error(f"line 1: {_first(error)}") from None
 
     def _error(self, problem: str) -> RecordingError:
-        return RecordingError(f"{self._name}: {problem}")
+        return RecordingError(f"{self.name}: {problem}")
 
 
 def _version(line: bytes) -> object:
@@ -120,13 +124,35 @@ class Selection:
     """Its number, its client's endpoint, or the client's name or address; empty: all."""
 
     def of(self, recording: Recording) -> Iterator[Record]:
-        """Yield what is wanted.  Missing events and the end are told whatever is selected."""
+        """Yield what is wanted.  Missing events and the end are told whatever is selected.
+
+        Raises NothingSelectedError in the end if a part was wanted and nothing is in it.
+        """
         header = recording.header
+        last, found = 0, False
         for record in recording:
+            if isinstance(record, PacketRecord):
+                last = record.number
             if self._wants(record, header):
+                found = found or not isinstance(record, DroppedRecord | EndRecord)
                 yield record
             elif self._is_over(record):
-                return
+                break
+        if not found and self != Selection():
+            raise NothingSelectedError(f"{recording.name}: {self._complaint(last)}")
+
+    def _complaint(self, last: int) -> str:
+        """Say that nothing was found.  last: the number of the last packet that was read."""
+        if not last:
+            return "no packet is in it"
+        first, to = self.first_packet, self.last_packet
+        connection = f" of connection {self.connection}" if self.connection else ""
+        start = f" later than {self.start:g} s" if self.start else ""
+        if first is None:
+            return f"no packet{connection}{start}"
+        numbers = f"{first}" if first == to else f"{first}-{to or ''}"
+        beyond = f"; the last is {last}" if last < first else ""
+        return f"no packet {numbers}{connection}{start}{beyond}"
 
     def _is_over(self, record: Record) -> bool:
         """Whether nothing that is wanted can follow: no need to read on."""

@@ -169,7 +169,38 @@ def test_seek(run: Run) -> None:
     assert headlines("--packet", "2-4", "--connection", "1") == ["#2", "#3", "#4"]
     assert headlines("--start", "2.2") == [f"#{number}" for number in range(24, 31)]
     assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28"]
-    assert run("explain", "story", "--from", VECTOR, "--packet", "x").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("packets", "complaint"),
+    [
+        ("0", "'0': packets are numbered from 1"),
+        ("0-3", "'0-3': packets are numbered from 1"),
+        ("7-6", "'7-6' ends before it begins"),
+        ("x", "'x' is none of N, N-M, N-"),
+    ],
+)
+def test_packet_numbers_that_cannot_be(run: Run, packets: str, complaint: str) -> None:
+    result = run("explain", "diff", "--from", VECTOR, "--packet", packets)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"lb-switch: Invalid value for '--packet': {complaint} (lb-switch explain diff -h)\n"
+    )
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=" ".join)
+def test_a_packet_that_is_not_in_it(run: Run, view: tuple[str, ...]) -> None:
+    result = run("explain", *view, "--from", VECTOR, "--packet", "31")
+    assert result.exit_code == 1
+    assert result.stderr == f"lb-switch: {VECTOR}: no packet 31; the last is 30\n"
+
+
+def test_no_picture_is_made_of_nothing(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "ladder.svg"
+    result = run("explain", "ladder", "--from", VECTOR, "--connection", "nobody", "--svg", target)
+    assert result.exit_code == 1
+    assert result.stderr == f"lb-switch: {VECTOR}: no packet of connection nobody\n"
+    assert not target.exists()
 
 
 def test_at_the_pace_of_the_recording(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from lb_switch.explain.recording import Recording, RecordingError, Selection
+from lb_switch.explain.recording import (
+    NothingSelectedError,
+    Recording,
+    RecordingError,
+    Selection,
+)
 from lb_switch.explain.schema import EndRecord, PacketRecord, Record
 from tests.explain import told
 
@@ -96,7 +101,6 @@ def packets(**selection: object) -> list[int]:
 
 def test_seek_by_time() -> None:
     assert packets(start=2.0) == list(range(22, 31))
-    assert packets(start=1000.0) == []
 
 
 def test_seek_by_packet() -> None:
@@ -112,11 +116,38 @@ def test_seek_by_packet() -> None:
         ("10.0.1.11:44000", [26, 27, 28]),
         ("2001:db8:1::11", [22, 23]),
         ("[2001:db8:1::11]:40000", [22, 23]),
-        ("nobody", []),
     ],
 )
 def test_one_connection(which: str, found: list[int]) -> None:
     assert packets(connection=which) == found
+
+
+@pytest.mark.parametrize(
+    ("selection", "complaint"),
+    [
+        ({"first_packet": 31, "last_packet": 31}, "no packet 31; the last is 30"),
+        ({"first_packet": 40, "last_packet": 50}, "no packet 40-50; the last is 30"),
+        ({"first_packet": 31}, "no packet 31-; the last is 30"),
+        ({"connection": "nobody"}, "no packet of connection nobody"),
+        ({"start": 1000.0}, "no packet later than 1000 s"),
+        (
+            {"first_packet": 10, "last_packet": 10, "connection": "1"},
+            "no packet 10 of connection 1",
+        ),
+        ({"first_packet": 1, "last_packet": 2, "start": 2.0}, "no packet 1-2 later than 2 s"),
+    ],
+)
+def test_a_part_that_is_empty_is_named(selection: dict[str, object], complaint: str) -> None:
+    with pytest.raises(NothingSelectedError) as caught:
+        packets(**selection)
+    assert str(caught.value) == f"rec.jsonl: {complaint}"
+
+
+def test_a_recording_without_packets_is_whole_but_no_packet_is_in_it() -> None:
+    silent = [WHOLE[0], WHOLE[-1]]
+    assert len(list(Selection().of(Recording(silent, "x")))) == 1
+    with pytest.raises(NothingSelectedError, match=r"^x: no packet is in it$"):
+        list(Selection(first_packet=1, last_packet=1).of(Recording(silent, "x")))
 
 
 def test_by_the_clients_name_all_of_its_connections() -> None:

@@ -36,7 +36,12 @@ class PacketRange(click.ParamType):  # type: ignore[type-arg,unused-ignore] # cl
         if found is None:
             self.fail(f"{value!r} is none of N, N-M, N-", param, ctx)
         first = int(found[1])
-        return first, int(found[3]) if found[3] else None if found[2] else first
+        last = int(found[3]) if found[3] else None if found[2] else first
+        if first < 1:
+            self.fail(f"{value!r}: packets are numbered from 1", param, ctx)
+        if last is not None and last < first:
+            self.fail(f"{value!r} ends before it begins", param, ctx)
+        return first, last
 
 
 def _source(command: Callable[..., None]) -> Callable[..., None]:
@@ -56,7 +61,10 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
             help="Only this connection: its number, its client's ADDRESS:PORT, address or name.",
         ),
         click.option(
-            "--packet", "packets", type=PacketRange(), help="Only these packets: 7, 7-9 or 7-."
+            "--packet",
+            "packets",
+            type=PacketRange(),
+            help="Only these packets, numbered from 1: 7, 7-9 or 7-.",
         ),
         click.option(
             "--start",
@@ -183,7 +191,7 @@ def schema() -> None:
 @contextmanager
 def _recording(source: Path) -> Iterator[Recording]:
     """Open a recording.  What is wrong with it becomes one line and exit code 1."""
-    from lb_switch.explain.recording import Recording, RecordingError
+    from lb_switch.explain.recording import NothingSelectedError, Recording, RecordingError
 
     try:
         file = click.open_file(str(source), "rb")
@@ -194,7 +202,7 @@ def _recording(source: Path) -> Iterator[Recording]:
             yield Recording(file, "stdin" if str(source) == "-" else str(source))
         except IsADirectoryError:
             raise CommandError(f"{source}: a directory, not a recording") from None
-        except RecordingError as error:
+        except (RecordingError, NothingSelectedError) as error:
             sys.stdout.flush()
             raise CommandError(str(error)) from None
 
