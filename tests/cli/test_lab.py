@@ -9,6 +9,8 @@ import pytest
 
 from netns_lab import capability, lab
 from netns_lab.errors import LabError, UnknownNameError
+from netns_lab.scenarios.catalogue import SCENARIOS
+from netns_lab.topology import TOPOLOGIES
 from tests.cli.conftest import Run
 
 
@@ -42,6 +44,23 @@ def test_up(run: Run, calls: list[tuple[Any, ...]]) -> None:
     assert (result.exit_code, result.stdout) == (0, "the picture\n")
     options = (("capture", "nfqueue"), ("scheduler", "wlc"), ("switch", True))
     assert calls == [("up", "textbook", "x-", *options), ("show", "x-")]
+
+
+@pytest.mark.parametrize(
+    ("command", "heading", "summaries"),
+    [
+        ("up", "Topologies", {each.name: each.summary for each in TOPOLOGIES.values()}),
+        ("run", "Scenarios", {each.name: each.summary for each in SCENARIOS.values()}),
+    ],
+)
+def test_the_help_lists_what_there_is(
+    run: Run, command: str, heading: str, summaries: dict[str, str]
+) -> None:
+    result = run("lab", command, "-h")
+    _, _, listed = result.stdout.partition(f"\n{heading}:\n")
+    assert result.exit_code == 0
+    words = " ".join(listed.partition("\n\nOptions:\n")[0].split())
+    assert words == " ".join(f"{name} {summary}" for name, summary in summaries.items())
 
 
 def test_down(run: Run, calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:

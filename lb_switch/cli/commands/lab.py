@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from lb_switch.cli.lab_failures import lab_failures
@@ -14,6 +17,39 @@ _prefix = click.option(
     show_default=True,
     help="Which lab: its namespaces' names begin with this.",
 )
+
+
+Choices = Callable[[], list[tuple[str, str]]]
+
+
+class _WithChoices(click.Command):
+    """A command whose help lists what its argument may be: names and summaries.
+
+    They are asked for only then: other commands need not load the lab.
+    """
+
+    def __init__(self, *arguments: Any, heading: str, choices: Choices, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._heading = heading
+        self._choices = choices
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the choices before the options."""
+        with formatter.section(self._heading):
+            formatter.write_dl(self._choices())
+        super().format_options(ctx, formatter)
+
+
+def _topologies() -> list[tuple[str, str]]:
+    from netns_lab.topology import TOPOLOGIES
+
+    return [(each.name, each.summary) for each in TOPOLOGIES.values()]
+
+
+def _scenarios() -> list[tuple[str, str]]:
+    from netns_lab.scenarios.catalogue import SCENARIOS
+
+    return [(each.name, each.summary) for each in SCENARIOS.values()]
 
 
 @click.group("lab", no_args_is_help=False)
@@ -32,7 +68,7 @@ def command() -> None:
     """  # noqa: D301
 
 
-@command.command("up")
+@command.command("up", cls=_WithChoices, heading="Topologies", choices=_topologies)
 @click.argument("topology", default="textbook", required=False)
 @_prefix
 @click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
@@ -44,11 +80,12 @@ def command() -> None:
 )
 @click.option("--no-switch", is_flag=True, help="Do not start `lb-switch run` in it.")
 def up(topology: str, prefix: str, capture: str, scheduler: str, no_switch: bool) -> None:
-    """Build a lab, start its real servers and its switch.
+    """Build a lab, start its real servers and its switch.  TOPOLOGY: textbook if not given.
 
     \b
     Examples:
       sudo lb-switch lab up
+      sudo lb-switch lab up dual-stack
       sudo lb-switch lab up --capture nfqueue --scheduler wlc
     """  # noqa: D301
     with lab_failures():
@@ -105,13 +142,17 @@ def scenarios() -> None:
     Example:
       lb-switch lab scenarios
     """  # noqa: D301
-    from netns_lab.scenarios.catalogue import SCENARIOS
-
-    for each in SCENARIOS.values():
-        click.echo(f"{each.name:<15} {each.summary}")
+    for name, summary in _scenarios():
+        click.echo(f"{name:<15} {summary}")
 
 
-@command.command("run", short_help="Tell a story with a lab of its own.")
+@command.command(
+    "run",
+    cls=_WithChoices,
+    heading="Scenarios",
+    choices=_scenarios,
+    short_help="Tell a story with a lab of its own.",
+)
 @click.argument("scenario")
 @click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
 @click.option("--prefix", help="Of the lab's namespaces; a random one if not given.")
