@@ -36,12 +36,12 @@ def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
     if path is None:
         yield
         return
+    from lb_switch.explain.file_outlet import FileOutlet, OutletError
     from lb_switch.explain.listeners import attach, detach
     from lb_switch.explain.pcapng_file import LiveListener
-    from lb_switch.explain.pcapng_outlet import Outlet, OutletError
 
     try:
-        outlet = Outlet(path)
+        outlet = FileOutlet(path)
     except OutletError as error:
         raise CommandError(str(error)) from None
     epoch_ns = time.time_ns() - time.monotonic_ns()

@@ -19,7 +19,7 @@ from lb_switch.events import Event
 from lb_switch.explain import encode
 from lb_switch.explain.encode import Encoder
 from lb_switch.explain.listeners import attach, detach
-from lb_switch.explain.outlet import Outlet
+from lb_switch.explain.pipe_outlet import PipeOutlet
 from lb_switch.switch import Switch
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Broadcast:
     """
 
     def __init__(
-        self, switch: Switch, outlets: Sequence[Outlet], hosts: Mapping[str, str], now: float
+        self, switch: Switch, outlets: Sequence[PipeOutlet], hosts: Mapping[str, str], now: float
     ) -> None:
         self.outlets = tuple(outlets)
         self._switch = switch
@@ -89,7 +89,7 @@ class Reader:
             raise
         finally:
             os.close(readable)
-        self.outlet = Outlet(writable, name)
+        self.outlet = PipeOutlet(writable, name)
 
     def wait(self, patience: float) -> bool:
         """Let it come to its end, and after `patience` seconds end it; return whether all is well.

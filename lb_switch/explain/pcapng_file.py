@@ -10,8 +10,8 @@ from typing import BinaryIO, Self
 
 from lb_switch.capture.record import NANOSECONDS, CaptureFileError
 from lb_switch.events import Event, PacketEvent
+from lb_switch.explain.file_outlet import FileOutlet
 from lb_switch.explain.pcapng import BothSides
-from lb_switch.explain.pcapng_outlet import Outlet
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class LiveListener:
     `epoch_ns` is what to add to the engine's clock, in nanoseconds, for the time since the epoch.
     """
 
-    def __init__(self, sides: BothSides, outlet: Outlet, epoch_ns: int) -> None:
+    def __init__(self, sides: BothSides, outlet: FileOutlet, epoch_ns: int) -> None:
         self._sides = sides
         self._outlet = outlet
         self._epoch_ns = epoch_ns

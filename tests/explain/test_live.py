@@ -11,7 +11,7 @@ import pytest
 from lb_switch.events import Event
 from lb_switch.explain.listeners import attach, detach
 from lb_switch.explain.live import Broadcast, Live
-from lb_switch.explain.outlet import Outlet
+from lb_switch.explain.pipe_outlet import PipeOutlet
 from lb_switch.explain.recording import Recording
 from lb_switch.explain.schema import DroppedRecord, EndRecord, PacketRecord
 from lb_switch.switch import Switch
@@ -30,7 +30,7 @@ def test_a_full_pipe_that_nobody_reads_stops_no_packet() -> None:
     switch = make_switch()
     packet = established(switch)
     readable, writable = os.pipe()
-    outlet = Outlet(writable, "x")
+    outlet = PipeOutlet(writable, "x")
     broadcast = Broadcast(switch, [outlet], {}, 0.0)
     handled = 0
     while outlet.dropped < 1000:
@@ -46,7 +46,7 @@ def test_what_was_dropped_is_told_where_it_is_missing() -> None:
     switch = make_switch()
     packet = established(switch)
     readable, writable = os.pipe()
-    outlet = Outlet(writable, "x")
+    outlet = PipeOutlet(writable, "x")
     broadcast = Broadcast(switch, [outlet], {}, 0.0)
     while not outlet.dropped:
         send(switch, packet)
@@ -80,7 +80,7 @@ def test_a_dead_reader_is_detached(caplog: pytest.LogCaptureFixture) -> None:
     switch = make_switch()
     packet = established(switch)
     readable, writable = os.pipe()
-    broadcast = Broadcast(switch, [Outlet(writable, "x")], {}, 0.0)
+    broadcast = Broadcast(switch, [PipeOutlet(writable, "x")], {}, 0.0)
     assert switch.observer is broadcast
     os.close(readable)
     assert send(switch, packet).action is Action.FORWARD
@@ -93,7 +93,7 @@ def test_one_dead_reader_of_two(caplog: pytest.LogCaptureFixture) -> None:
     switch = make_switch()
     packet = established(switch)
     pipes = [os.pipe(), os.pipe()]
-    outlets = [Outlet(writable, "x") for _, writable in pipes]
+    outlets = [PipeOutlet(writable, "x") for _, writable in pipes]
     broadcast = Broadcast(switch, outlets, {}, 0.0)
     os.close(pipes[0][0])
     send(switch, packet)
@@ -112,7 +112,7 @@ def test_a_mistake_in_telling_costs_the_event_and_not_the_packet(
     switch = make_switch()
     packet = established(switch)
     readable, writable = os.pipe()
-    outlet = Outlet(writable, "x")
+    outlet = PipeOutlet(writable, "x")
     broadcast = Broadcast(switch, [outlet], {}, 0.0)
 
     def fail(_event: Event) -> bytes:

@@ -14,10 +14,10 @@ from scapy.layers.inet6 import IPv6
 from lb_switch.capture.pcap import open_capture
 from lb_switch.capture.record import CaptureFileError
 from lb_switch.events import Event, PacketEvent
+from lb_switch.explain.file_outlet import FileOutlet
 from lb_switch.explain.pcapng import BothSides
 from lb_switch.explain.pcapng_file import LiveListener, RecordedFile
 from lb_switch.explain.pcapng_line import one_line
-from lb_switch.explain.pcapng_outlet import Outlet
 from lb_switch.packet.checksum import ones_complement_sum
 from lb_switch.switch import Switch
 from tests.support import tshark
@@ -33,7 +33,7 @@ class File:
     def __init__(self, path: Path, switch: Switch, hosts: dict[str, str] | None = None) -> None:
         self.path = path
         self.events: list[PacketEvent] = []
-        self.outlet = Outlet(path)
+        self.outlet = FileOutlet(path)
         named = {ipaddress.ip_address(ip): name for ip, name in (hosts or {}).items()}
         sides = BothSides(switch.virtual_servers.values(), named)
         self.listener = LiveListener(sides, self.outlet, EPOCH_NS)
@@ -349,7 +349,7 @@ def test_what_the_disk_could_not_take_is_told_in_the_file(tmp_path: Path) -> Non
 
 def test_a_story_that_fails_costs_no_packet(tmp_path: Path) -> None:
     switch = make_switch()
-    outlet = Outlet(tmp_path / "both.pcapng")
+    outlet = FileOutlet(tmp_path / "both.pcapng")
 
     def fail(event: PacketEvent) -> str:
         raise RuntimeError("a bug")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.explain.pcapng_outlet import Outlet, OutletError
+from lb_switch.explain.file_outlet import FileOutlet, OutletError
 from tests.support.waiting import wait_until
 
 
@@ -17,7 +17,7 @@ def test_everything_in_order(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("what was there before")
     items = [f"line {number}\n".encode() for number in range(10_000)]
-    outlet = Outlet(path)
+    outlet = FileOutlet(path)
     assert all(outlet.put(item) for item in items)
     outlet.close()
     outlet.close()
@@ -27,7 +27,7 @@ def test_everything_in_order(tmp_path: Path) -> None:
 
 def test_a_descriptor_stays_open(tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as file:
-        outlet = Outlet("standard output", descriptor=file.fileno())
+        outlet = FileOutlet("standard output", descriptor=file.fileno())
         outlet.put(b"one ")
         outlet.close()
         file.write(b"two")
@@ -36,14 +36,14 @@ def test_a_descriptor_stays_open(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OutletError) as caught:
-        Outlet(tmp_path / "missing" / "out")
+        FileOutlet(tmp_path / "missing" / "out")
     assert str(caught.value) == f"{tmp_path}/missing/out: No such file or directory"
 
 
 def test_a_fifo_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    outlet = Outlet(path, limit=100)
+    outlet = FileOutlet(path, limit=100)
     begin = time.monotonic()
     accepted = [outlet.put(b"x" * 30) for _ in range(5)]
     assert accepted == [True, True, True, False, False]
@@ -56,7 +56,7 @@ def test_a_fifo_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
 def test_a_fifo_s_late_reader_gets_what_waited(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    outlet = Outlet(path)
+    outlet = FileOutlet(path)
     outlet.put(b"early ")
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(path.read_bytes()))
@@ -71,7 +71,7 @@ def test_a_reader_that_sleeps_then_wakes(tmp_path: Path) -> None:
     """A full pipe blocks the thread, the bound holds, and afterwards the items go on, whole."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    outlet = Outlet(path, limit=300_000)
+    outlet = FileOutlet(path, limit=300_000)
     descriptor = os.open(path, os.O_RDONLY)
     items = [bytes([number]) * 10_000 for number in range(100)]
     accepted = [item for item in items if outlet.put(item)]
@@ -97,7 +97,7 @@ def test_a_reader_that_sleeps_then_wakes(tmp_path: Path) -> None:
 def test_a_reader_that_dies(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
-    outlet = Outlet(path)
+    outlet = FileOutlet(path)
     os.close(os.open(path, os.O_RDONLY))
     wait_until(lambda: not outlet.put(b"x"))
     lost = outlet.dropped
@@ -109,7 +109,7 @@ def test_a_reader_that_dies(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk(tmp_path: Path) -> None:
-    outlet = Outlet("/dev/full")
+    outlet = FileOutlet("/dev/full")
     outlet.put(b"x")
     outlet.close()
     assert outlet.complaint == "/dev/full: 1 records not written: No space left on device"

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lb_switch.explain.outlet import Outlet
+from lb_switch.explain.pipe_outlet import PipeOutlet
 
 LINE = b'{"event":"filler","text":"' + b"x" * 1000 + b'"}\n'
 
@@ -29,7 +29,7 @@ def drain(descriptor: int) -> bytes:
     return data
 
 
-def fill(outlet: Outlet) -> int:
+def fill(outlet: PipeOutlet) -> int:
     """Put lines until they are dropped; return how many were taken."""
     taken = 0
     while not outlet.dropped:
@@ -39,7 +39,7 @@ def fill(outlet: Outlet) -> int:
 
 
 def test_lines_come_out_as_they_went_in(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x")
     outlet.put(b"one\n")
     outlet.put(b"two\n")
     outlet.close()
@@ -48,7 +48,7 @@ def test_lines_come_out_as_they_went_in(pipe: tuple[int, int]) -> None:
 
 
 def test_a_full_pipe_drops_counts_and_tells(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x")
     taken = fill(outlet)
     for _ in range(99):
         outlet.put(LINE)
@@ -67,7 +67,7 @@ def test_a_full_pipe_drops_counts_and_tells(pipe: tuple[int, int]) -> None:
 
 
 def test_a_line_that_fits_in_part_is_finished_first(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x")
     long = b"y" * 300_001 + b"\n"
     put = 0
     while not outlet.dropped:
@@ -84,7 +84,7 @@ def test_a_line_that_fits_in_part_is_finished_first(pipe: tuple[int, int]) -> No
 
 
 def test_a_dead_reader_costs_nothing_more(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x")
     os.close(pipe[0])
     outlet.put(LINE)
     assert outlet.dead
@@ -95,7 +95,7 @@ def test_a_dead_reader_costs_nothing_more(pipe: tuple[int, int]) -> None:
 
 
 def test_the_end_waits_for_a_slow_reader_but_not_for_ever(pipe: tuple[int, int]) -> None:
-    outlet = Outlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x")
     fill(outlet)
     long = b"z" * 5000 + b"\n"
     assert not outlet.finish(long, 0.05)

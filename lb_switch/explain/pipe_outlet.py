@@ -20,7 +20,7 @@ CAPACITY = 8 << 20
 _MODEST_CAPACITY = 1 << 20
 
 
-class Outlet:
+class PipeOutlet:
     """The writing end of a pipe, or of anything else that can be written without blocking.
 
     `dropped` counts the lines that were lost.  `dead`: the reader is gone, nothing is written any

@@ -5,7 +5,7 @@ file non-blocking: so a thread of its own does the writing (a blocked `write` ho
 packet path needs), fed by a queue with a bound in bytes.  What finds the queue full is dropped and
 counted.
 
-    outlet = Outlet("both.pcapng")      # raises OutletError: one clear line
+    outlet = FileOutlet("both.pcapng")  # raises OutletError: one clear line
     outlet.put(blocks)                  # never blocks; False: dropped
     outlet.close()                      # waits a little for what is still queued
     if outlet.complaint: ...            # one line: how many were lost, and why
@@ -33,7 +33,7 @@ class OutletError(Exception):
     """The file cannot be opened.  `str()` is one clear line."""
 
 
-class Outlet:
+class FileOutlet:
     """Items of bytes to a file, FIFO or descriptor, whole and in order, by a thread of its own.
 
     A regular file is created or emptied; a FIFO is opened by the thread, when its reader comes.
