@@ -24,6 +24,7 @@ _PANEL = (_WIDTH - 2 * _MARGIN - _GAP) // _COLUMNS
 _BARS, _PLOT_LEFT = 120, 196
 _BAR_STEP = 22
 _PLOT_TOP, _PLOT_LEAST = 34, 104
+_TICK_MARK, _TICK_LABEL = '<path class="tick" d="M5 -13v18"/>', "share that the weight calls for"
 _LINE = 130
 """Characters of small text that fit across the picture."""
 _POINTS = 200
@@ -100,19 +101,25 @@ def _colours(palette: Sequence[str]) -> str:
 
 
 def _legend(comparison: Comparison) -> Iterator[list[str]]:
-    """Yield rows of real servers with their colours and weights."""
+    """Yield rows of marks and what they mean: real servers with their weights, and the tick."""
+    entries = [
+        (_coloured(index), f"{server_name(comparison, index)}  weight {weight}")
+        for index, (_, weight) in enumerate(comparison.group.real_servers)
+    ]
     row: list[str] = []
     x = 0
-    for index, (_, weight) in enumerate(comparison.group.real_servers):
-        label = f"{server_name(comparison, index)}  weight {weight}"
+    for mark, label in [*entries, (_TICK_MARK, _TICK_LABEL)]:
         width = 34 + 7 * len(label)
         if row and x + width > _WIDTH - 2 * _MARGIN:
             yield row
             row, x = [], 0
-        row.append(f'<rect class="f{_colour(index)}" x="{x}" y="-9" width="10" height="10"/>')
-        row.append(_text(x + 16, 0, label))
+        row += [_group(x, 0, [mark]), _text(x + 16, 0, label)]
         x += width
     yield row
+
+
+def _coloured(index: int) -> str:
+    return f'<rect class="f{_colour(index)}" y="-9" width="10" height="10"/>'
 
 
 def _panel(

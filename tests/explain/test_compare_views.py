@@ -202,6 +202,29 @@ def test_one_panel_for_each_scheduler_on_common_scales(comparison: Comparison) -
     assert max(ratios) == pytest.approx(min(ratios), rel=0.01)
 
 
+def test_the_legend_has_every_mark_of_the_panels(comparison: Comparison) -> None:
+    root = ET.fromstring(picture(comparison))
+    drawn = panels(picture(comparison)).values()
+    legend, meanings = [], []
+    for row in root.findall(f"{SVG}g")[: -len(drawn)]:
+        legend += [mark.get("class") for group in row.iter(f"{SVG}g") for mark in group]
+        meanings += [text.text for text in row.findall(f"{SVG}text")]
+    marks = {
+        element.get("class") for panel in drawn for element in panel.iter() if _is_mark(element)
+    }
+    names = [f"10.0.2.{number}:8080" for number in (11, 12, 13)]
+    assert marks == {"f0", "f1", "f2", "tick"}
+    assert [kind for kind in legend if kind in marks] == ["f0", "f1", "f2", "tick"]
+    assert meanings == [
+        *(f"{name}  weight {weight}" for name, weight in zip(names, (1, 1, 2), strict=True)),
+        "share that the weight calls for",
+    ]
+
+
+def _is_mark(element: ET.Element) -> bool:
+    return re.fullmatch(r"f\d|tick", element.get("class", "")) is not None
+
+
 @pytest.mark.parametrize("wide", [False, True])
 def test_no_text_leaves_its_panel_or_lies_on_another(comparison: Comparison, wide: bool) -> None:
     if wide:
