@@ -2,7 +2,8 @@
 
 The device carries a virtio net header before each packet (IFF_VNET_HDR, linux/virtio_net.h): with
 it the kernel hands over segments of up to 64 KiB whole, their L4 checksum left partial, and takes
-them back so.  `host.plan` says which routes and rules bring the packets here.
+them back so.  `host.plan` says which routes and rules bring the packets here; `napi`, who takes
+them on when they are written back.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lb_switch.capture import napi
 from lb_switch.capture.faults import FaultLog
 from lb_switch.capture.hop import destination_of, give_hop_back, with_hop_back
 from lb_switch.capture.host.plan import free_address, free_table, plan_tun
@@ -90,8 +92,6 @@ class TunCapture:
             raise
 
     def _open_device(self) -> None:
-        import pytun
-
         if not Path(_NODE).exists():
             raise CaptureError(
                 f"{_NODE} is missing: modprobe tun; mkdir -p /dev/net && mknod {_NODE} c 10 200"
@@ -100,13 +100,11 @@ class TunCapture:
             raise CaptureError(
                 f"interface {self.device} exists already: remove it (ip link del {self.device})"
             )
-        flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR
-        try:
-            self._tun = pytun.TunTapDevice(name=self.device, flags=flags)
-        except (pytun.Error, OSError) as error:
-            why = str(error.args[-1] if error.args else error)
-            raise CaptureError(f"cannot create the TUN device {self.device}: {why}") from None
-        self._fd = self._tun.fileno()
+        self._create(napi.IFF_NAPI if napi.pays_off() else 0)
+        if napi.pays_off() and not napi.start_thread(self._fd, self.device):
+            # NAPI without the thread would only be a queue more.
+            self._tun.close()
+            self._create(0)
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
         for offloads in (_OFFLOADS | _USO4 | _USO6, _OFFLOADS):
@@ -116,6 +114,17 @@ class TunCapture:
             except OSError:  # USO: Linux 6.2 and later
                 continue
         raise CaptureError("the kernel's TUN driver has no offloads (TUNSETOFFLOAD)")
+
+    def _create(self, more_flags: int) -> None:
+        import pytun
+
+        flags = pytun.IFF_TUN | pytun.IFF_NO_PI | pytun.IFF_VNET_HDR | more_flags
+        try:
+            self._tun = pytun.TunTapDevice(name=self.device, flags=flags)
+        except (pytun.Error, OSError) as error:
+            why = str(error.args[-1] if error.args else error)
+            raise CaptureError(f"cannot create the TUN device {self.device}: {why}") from None
+        self._fd = self._tun.fileno()
 
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make routes, rules and proxy neighbours fit.  Raises CaptureError."""
