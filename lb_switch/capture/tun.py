@@ -104,6 +104,7 @@ class TunCapture:
         if napi.pays_off() and not napi.start_thread(self._fd, self.device):
             # NAPI without the thread would only be a queue more.
             self._tun.close()
+            self._tun = None
             self._create(0)
         os.set_blocking(self._fd, False)
         os.set_inheritable(self._fd, False)
