@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from lb_switch.capture.host import setup
 from lb_switch.capture.host.setup import HostSetup
-from lb_switch.capture.host.steps import Chain, Change, Sysctl
+from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.interface import CaptureError
 
 A = Change(("add", "a"), ("del", "a"))
@@ -172,6 +174,83 @@ def test_a_failing_undo_does_not_keep_the_rest(
     started.release()
     assert host.ran[-2:] == ["del b", "del a"]
     assert "while undoing: del b: no" in caplog.text
+
+
+@contextlib.contextmanager
+def files_end_at(length: int) -> Iterator[None]:
+    """Let the kernel refuse every byte beyond this length, in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def too_large(host_setup: HostSetup, plan: Sequence[Step]) -> None:
+    """Apply a plan that does not fit into the state file."""
+    with pytest.raises(CaptureError) as caught:
+        host_setup.apply(plan)
+    assert str(caught.value) == f"{host_setup.state_file}: File too large"
+
+
+def test_without_room_for_the_first_undo_nothing_is_done(host: Host, started: HostSetup) -> None:
+    with files_end_at(10):
+        too_large(started, [A, B])
+    assert host.ran == []
+    assert list(started.state_file.parent.iterdir()) == []
+    started.apply([A])
+    assert host.ran == ["add a"]
+    assert journal(started) == [[["run", "del", "a"]]]
+
+
+def test_without_room_for_a_later_undo_the_host_is_as_before(
+    host: Host, started: HostSetup
+) -> None:
+    started.apply([in_slot(1)])
+    before = started.state_file.read_bytes()
+    host.ran.clear()
+    with files_end_at(len(before) + 30):  # enough for A and for a part of B
+        too_large(started, [in_slot(2), A, B])
+    assert host.ran == ["set 2", "add a", "del a", "set 1"]
+    assert started.state_file.read_bytes() == before
+    started.apply([in_slot(1), B])
+    assert journal(started) == [[["run", "unset"]], [["run", "del", "b"]]]
+    killed(started)
+    host.ran.clear()
+    after = HostSetup(started.state_file.parent)
+    after.acquire()
+    after.release()
+    assert host.ran == ["del b", "unset"]
+
+
+def test_without_room_for_a_shorter_list_the_longer_one_stays(
+    host: Host, started: HostSetup, caplog: pytest.LogCaptureFixture
+) -> None:
+    started.apply([A, B])
+    with files_end_at(10):
+        started.apply([A])
+    assert host.ran == ["add a", "add b", "del b"]
+    assert caplog.messages == [f"{started.state_file}: lists what is undone: File too large"]
+    assert journal(started) == [[["run", "del", "a"]], [["run", "del", "b"]]]
+    assert list(started.state_file.parent.iterdir()) == [started.state_file]
+
+
+def test_a_state_file_that_cannot_be_removed_does_not_keep_the_lock(
+    host: Host,
+    started: HostSetup,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    started.apply([A])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", _read_only)
+        started.release()
+    assert host.ran == ["add a", "del a"]
+    assert caplog.messages == [f"{started.state_file}: lists what is undone: Read-only file system"]
+    after = HostSetup(started.state_file.parent)
+    after.acquire()
+    after.release()
 
 
 def test_sysctls_return_to_their_old_values(host: Host, started: HostSetup) -> None:

@@ -195,6 +195,28 @@ def test_a_missing_device_node_is_one_clear_line(lab: Lab) -> None:
     assert lab.snapshot() == before
 
 
+@pytest.mark.parametrize(("capture", "pages"), [("tun", 1), ("nfqueue", 1), ("tun", 2)])
+def test_a_full_disk_is_one_clear_line(lab: Lab, capture: str, pages: int) -> None:
+    """One page of the disk is in use; with two, it is full in the middle of the changes."""
+    lab.configure(*([f"10.0.1.{number}:80", 6, [SERVERS[0] + ":80"]] for number in range(20, 90)))
+    lab.state.mkdir()
+    inode = lab.run(lab.switch, "stat", "-L", "-c", "%i", "/proc/self/ns/net").strip()
+    seen = lab.directory / "seen"
+    page = os.sysconf("SC_PAGE_SIZE")
+    full = f"""
+        mount -t tmpfs -o size={pages * page} none {lab.state}
+        head -c {page} /dev/zero > {lab.state}/theirs
+        "$@"; code=$?
+        ls {lab.state} > {seen}
+        exit $code
+    """
+    before = lab.snapshot()
+    complaint = lab.refused(capture, "unshare", "-m", "sh", "-c", full, "sh")
+    assert complaint == f"{lab.state}/{inode}.state: No space left on device"
+    assert seen.read_text() == "theirs\n"
+    assert lab.snapshot() == before
+
+
 @both
 def test_a_missing_capability_is_one_clear_line(lab: Lab, capture: str) -> None:
     weak = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")

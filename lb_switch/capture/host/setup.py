@@ -2,6 +2,12 @@
 
 Before each change its undoing is written to a state file, so that whatever ends the process, the
 next start in the same network namespace can take back what was left behind.
+
+A state file outlives its namespace if the switch was killed and the namespace is deleted then.  It
+stays, as nothing tells for sure that a namespace is gone: a socket, a mount in another mount
+namespace or a descriptor on its way keep one where no look at /proc finds it, and a journal removed
+too soon would leave its rules behind for ever.  There are never many: the kernel gives the lowest
+inode number that is free, and the next switch whose namespace gets it throws the file away.
 """
 
 from __future__ import annotations
@@ -77,8 +83,10 @@ class HostSetup:
     def apply(self, plan: Sequence[Step]) -> None:
         """Make the host fit the plan: apply what is new in it, then undo what is no longer in it.
 
-        Raises CaptureError when a step fails; the host fits the plan before this one then.
+        Raises CaptureError when a step fails or cannot be written down; the host fits the plan
+        before this one then, and so does the state file.
         """
+        length = self._length()
         wanted = {_key(step): step for step in plan}
         new: list[str] = []
         replaced: list[tuple[_Done, Step]] = []
@@ -95,23 +103,30 @@ class HostSetup:
         except BaseException:
             self._undo(new, quiet=True)
             _put_back(replaced)
+            self._cut(length)
             raise
-        self._undo([key for key in self._done if key not in wanted])
+        gone = [key for key in self._done if key not in wanted]
+        self._undo(gone)
+        if gone and self._length() is not None:
+            self._shorten()
 
     def release(self) -> None:
         """Undo everything, latest first, and let another switch start.  Idempotent."""
         if self._lock is None:
             return
         self._undo(list(self._done))
-        self.state_file.unlink(missing_ok=True)
+        self._cut(None)
         self._lock.close()
         self._lock = None
 
     def _apply(self, key: str, step: Step) -> None:
         undo = _undo_of(step)
-        self._done[key] = _Done(step, undo)
         if undo:
-            self._append(undo)
+            try:
+                self._append(undo)
+            except OSError as error:
+                raise CaptureError(f"{self.state_file}: {error.strerror}") from None
+        self._done[key] = _Done(step, undo)
         _do(step, first=True)
 
     def _undo(self, keys: Sequence[str], quiet: bool = False) -> None:
@@ -119,22 +134,51 @@ class HostSetup:
             done = self._done.pop(key, None)
             if done is not None:
                 _carry_out(done.undo, quiet)
-        if keys and self.state_file.exists():
-            self._rewrite()
+
+    def _length(self) -> int | None:
+        """Return how long the state file is, in bytes; None: there is none."""
+        try:
+            return self.state_file.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _append(self, undo: list[Undo]) -> None:
-        if not self.state_file.exists():
-            self._rewrite()
+        if self._length() is None:
+            self._write_file([*self._journal(), undo])
             return
         with self.state_file.open("a") as file:
             file.write(json.dumps(undo) + "\n")
 
-    def _rewrite(self) -> None:
-        lines = [_identity(), *(done.undo for done in self._done.values() if done.undo)]
+    def _cut(self, length: int | None) -> None:
+        """Take back what was appended to the state file.  A full disk does not hinder that."""
+        try:
+            if length is None:
+                self.state_file.unlink(missing_ok=True)
+            else:
+                os.truncate(self.state_file, length)
+        except OSError as error:
+            _log.warning("%s: lists what is undone: %s", self.state_file, error.strerror)
+
+    def _shorten(self) -> None:
+        """List only what there is.  To list more does no harm: undoing it again is no error."""
+        try:
+            self._write_file(self._journal())
+        except OSError as error:
+            _log.warning("%s: lists what is undone: %s", self.state_file, error.strerror)
+
+    def _journal(self) -> list[object]:
+        return [_identity(), *(done.undo for done in self._done.values() if done.undo)]
+
+    def _write_file(self, lines: Iterable[object]) -> None:
+        """Write the whole state file, or leave it as it is.  Raises OSError."""
         fresh = self.state_file.with_suffix(".new")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-        fresh.rename(self.state_file)
+        try:
+            with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+            fresh.rename(self.state_file)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
 
     def _reclaim(self) -> None:
         """Undo what the state file lists.  We hold the lock, so its owner is dead."""
