@@ -222,7 +222,9 @@ class VirtualServerTable(Table):
     one_packet: bool = False
     """udp: each datagram is scheduled on its own (IPVS's ops), as suits DNS."""
     on_down: Literal["reset", "reschedule", "keep"] = "reset"
-    """What happens to live connections of a real server that went down."""
+    """What happens to live connections of a real server that went down.  keep: they go on.  reset:
+    the client's next packet is answered by a RST.  reschedule: likewise, but a SYN that is sent
+    again goes to another real server.  Datagrams go to another one, unless keep."""
     forward: Literal["nat", "full_nat"] = "nat"
     """nat rewrites the destination; full_nat (one-arm) the source as well."""
     snat: SnatText = None
