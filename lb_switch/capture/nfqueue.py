@@ -1,16 +1,14 @@
 """Capture by netfilter's NFQUEUE target: the kernel lends packets and waits for a verdict.
 
-`host.plan` says which iptables rules queue them.  The netfilterqueue package asks the kernel for
-the first 4,016 bytes of a packet only and reads without bound; both are lifted here, by a
-configuration message of our own and by a receiver that ends after a batch.
+`host.plan` says which iptables rules queue them.  The netfilterqueue package opens and binds the
+queue; the packets themselves are read, rewritten and answered in one buffer of ours
+(`nfqueue_messages`), and the verdicts on all that wait are sent together (`nfqueue_socket`).
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
-import struct
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +20,15 @@ from lb_switch.capture.host.plan import OWN_MARK, plan_nfqueue
 from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
 from lb_switch.capture.host.view import read
 from lb_switch.capture.interface import CaptureError
+from lb_switch.capture.nfqueue_messages import (
+    ACCEPT,
+    DROP,
+    MessageReader,
+    aligned,
+    write_acceptance,
+    write_verdict,
+)
+from lb_switch.capture.nfqueue_socket import MESSAGE_SIZE, QueueSocket
 from lb_switch.capture.privilege import require_net_admin
 from lb_switch.capture.services import Services
 from lb_switch.verdict import Action
@@ -31,21 +38,15 @@ if TYPE_CHECKING:
     from lb_switch.switch import Switch
 
 DEFAULT_QUEUE = 100
-MAX_PACKET = 65535
 
 _QUEUE_LENGTH = 16_384
 """Packets the kernel holds for us."""
-_SOCKET_BUFFER = 16 * 1024 * 1024
-"""Bytes of the netlink socket's receive buffer."""
-_MESSAGE_SIZE = MAX_PACKET + 4096
+_RECEIVE_BUFFER = 16 * 1024 * 1024
+"""Bytes of the netlink socket's."""
+_FULL = 64 * 1024
+"""Bytes of messages after which verdicts are sent, though more packets may wait.  With the message
+that goes beyond, they still fit in a socket's send buffer of the usual size (net.core.wmem_max)."""
 _QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
-
-# linux/netfilter/nfnetlink_queue.h
-_NETLINK_NETFILTER = 12
-_CONFIG = 3 << 8 | 2
-_REQUEST, _ACK = 1, 4
-_PARAMS = 2
-_COPY_PACKET = 2
 _PREROUTING = 0
 """NF_INET_PRE_ROUTING of linux/netfilter.h."""
 
@@ -75,19 +76,23 @@ class NfqueueCapture:
         self._services = Services()
         self._host = HostSetup(state_directory)
         self._queue: Any = None
-        self._receiver: _Receiver | None = None
+        self._socket: QueueSocket | None = None
         self._raw: dict[int, socket.socket] = {}
         self._captured: frozenset[bytes] = frozenset()
-        self._buffer = bytearray(_MESSAGE_SIZE)
+        self._buffer = bytearray(_FULL + MESSAGE_SIZE)
         self._view = memoryview(self._buffer)
-        self._switch: Switch | None = None
-        self._now = 0.0
+        self._reader = MessageReader()
         self._faults = FaultLog()
 
     @property
     def overruns(self) -> int:
         """How often the kernel had to drop packets because the socket's buffer was full."""
-        return self._receiver.overruns if self._receiver else 0
+        return self._socket.overruns if self._socket else 0
+
+    @property
+    def refused(self) -> int:
+        """Verdicts that the kernel did not take, so that their packets were dropped."""
+        return self._socket.refused if self._socket else 0
 
     def open(self) -> None:
         """Bind the queue, then install the rules that fill it.  Raises CaptureError."""
@@ -114,13 +119,12 @@ class NfqueueCapture:
             with warnings.catch_warnings():
                 # A smaller receive buffer than asked for is no reason to stop.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                self._queue.bind(
-                    self.queue, self._handle, max_len=_QUEUE_LENGTH, sock_len=_SOCKET_BUFFER
-                )
+                self._queue.bind(self.queue, _drop, max_len=_QUEUE_LENGTH, sock_len=_RECEIVE_BUFFER)
         except OSError as error:
             raise CaptureError(f"cannot bind NFQUEUE {self.queue}: {error}") from None
-        self._receiver = _Receiver(os.dup(self._queue.get_fd()))
-        self._receiver.copy_whole_packets(self.queue)
+        netlink = socket.socket(fileno=os.dup(self._queue.get_fd()))
+        self._socket = QueueSocket(netlink, self.queue)
+        self._socket.copy_whole_packets()
 
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make rules, routes and proxy neighbours fit.  Raises CaptureError."""
@@ -133,55 +137,68 @@ class NfqueueCapture:
 
     def fileno(self) -> int:
         """Return the netlink socket's file descriptor."""
-        return self._receiver.fileno() if self._receiver else -1
+        return self._socket.fileno() if self._socket else -1
 
     def handle_batch(self, switch: Switch, now: float, limit: int) -> int:
-        """Handle at most `limit` queued packets; returns how many."""
-        receiver = self._receiver
-        if receiver is None:
-            return 0
-        self._switch, self._now = switch, now
-        receiver.left = limit
-        try:
-            self._queue.run_socket(receiver)
-        except OSError as error:
-            raise CaptureError(f"NFQUEUE {self.queue}: {error.strerror}") from None
-        return limit - receiver.left
+        """Handle at most `limit` queued packets; returns how many.
 
-    def _handle(self, packet: Any) -> None:
-        """Called by run_socket for each packet.  An exception would leave it without a verdict."""
-        switch = self._switch
-        if switch is None:
-            packet.drop()
-            return
-        payload = packet.get_payload()
-        size = len(payload)
-        buffer = self._buffer
-        buffer[:size] = payload
+        Their verdicts are sent together, in order, once no more wait.
+        """
+        netlink = self._socket
+        if netlink is None:
+            return 0
+        buffer, view, queue = self._buffer, self._view, netlink.number
+        handle, read, receive_into = switch.handle_packet, self._reader.read, netlink.receive_into
+        forward = Action.FORWARD
+        verdicts: list[memoryview] = []
+        count = at = 0
         try:
-            if is_cut(buffer, size):
-                action, _, packets = switch.note_cut_packet()
-            else:
-                action, _, packets = switch.handle_packet(buffer, 0, size, self._now)
-        except Exception:
-            action, _, packets = self._faults.note(switch)
-        if action is Action.FORWARD:
-            packet.set_payload(bytes(self._view[:size]))
-            packet.accept()
-        elif action is not Action.PASS:
-            packet.drop()
-        elif destination_of(buffer, 0, size) in self._captured:
-            self.circling += 1
-            packet.drop()
-        else:
-            packet.accept()
-        if packets:
-            if action is Action.FORWARD and packet.hook == _PREROUTING:
-                # Fragments released by the first of their datagram: the host forwards that one,
-                # but only sends what comes by the raw socket.
-                self.send(filter(None, map(after_one_hop, packets)))
-            else:
-                self.send(packets)
+            while count < limit and (size := receive_into(view[at:])):
+                count += 1
+                packet = read(buffer, at, size)
+                if packet is None:
+                    continue
+                packet_id, hook, start, end, cut = packet
+                try:
+                    if cut:
+                        action, _, packets = switch.note_cut_packet()
+                    else:
+                        action, _, packets = handle(buffer, start, end - start, now)
+                except Exception:
+                    action, _, packets = self._faults.note(switch)
+                if action is forward:
+                    begin = write_acceptance(buffer, start, end, queue, packet_id)
+                    verdicts.append(view[begin : aligned(end)])
+                else:
+                    passed = action is Action.PASS and not self._would_circle(start, end)
+                    verdict = ACCEPT if passed else DROP
+                    verdicts.append(view[at : write_verdict(buffer, at, queue, packet_id, verdict)])
+                if packets and action is forward:
+                    # They follow this one: released fragments the first of their datagram.
+                    netlink.send_all(verdicts)
+                    self._send_released(packets, hook)
+                elif packets:
+                    self.send(packets)
+                at += aligned(size)
+                if at > _FULL:
+                    netlink.send_all(verdicts)
+                    at = 0
+        finally:
+            netlink.send_all(verdicts)
+        return count
+
+    def _would_circle(self, start: int, end: int) -> bool:
+        """Whether the packet, let go unchanged, would come back; counts it then."""
+        circles = destination_of(self._buffer, start, end) in self._captured
+        self.circling += circles
+        return circles
+
+    def _send_released(self, packets: Iterable[bytes], hook: int) -> None:
+        """Send fragments that were held until this first one of their datagram came."""
+        if hook == _PREROUTING:
+            # The host forwards the first one, but only sends what comes by the raw socket.
+            packets = filter(None, map(after_one_hop, packets))
+        self.send(packets)
 
     def send(self, packets: Iterable[bytes]) -> None:
         """Send by a raw IP socket: rewritten in place, an answer would meet rp_filter."""
@@ -199,9 +216,9 @@ class NfqueueCapture:
     def close(self) -> None:
         """Remove the rules, then unbind the queue."""
         self._host.release()
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if self._queue is not None:
             self._queue.unbind()
             self._queue = None
@@ -210,53 +227,9 @@ class NfqueueCapture:
         self._raw.clear()
 
 
-class _Receiver:
-    """What run_socket receives from: large messages, and an end after `left` of them."""
-
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(False)
-        self.left = 0
-        self.overruns = 0
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def recv(self, _size: int) -> bytes:
-        if self.left == 0:
-            raise BlockingIOError(errno.EAGAIN, "end of the batch")
-        try:
-            message = self._socket.recv(_MESSAGE_SIZE)
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                self.overruns += 1
-            raise
-        self.left -= 1
-        return message
-
-    def copy_whole_packets(self, queue: int) -> None:
-        """Lift the copy range of the queue to the kernel's maximum.  Raises CaptureError."""
-        params = struct.pack("!IB", MAX_PACKET, _COPY_PACKET)
-        attribute = struct.pack("=HH", 4 + len(params), _PARAMS) + params + bytes(3)
-        body = struct.pack("=BB", socket.AF_UNSPEC, 0) + struct.pack("!H", queue) + attribute
-        header = struct.pack("=IHHII", 16 + len(body), _CONFIG, _REQUEST | _ACK, 1, 0)
-        self._socket.sendto(header + body, (0, 0))
-        self._socket.settimeout(5.0)
-        answer = self._socket.recv(_MESSAGE_SIZE)
-        self._socket.setblocking(False)
-        code = struct.unpack_from("=i", answer, 16)[0]
-        if code:
-            raise CaptureError(f"NFQUEUE {queue} refuses whole packets: {os.strerror(-code)}")
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def is_cut(buffer: bytearray, size: int) -> bool:
-    """Whether the packet at the buffer's begin has fewer bytes than its IP header says."""
-    if buffer[0] >> 4 == 4:
-        return size >= 4 and buffer[2] << 8 | buffer[3] > size
-    return size >= 6 and 40 + (buffer[4] << 8 | buffer[5]) > size
+def _drop(packet: Any) -> None:
+    """What netfilterqueue calls for a packet that it comes upon itself, while it unbinds."""
+    packet.drop()
 
 
 def _is_taken(queue: int) -> bool:
