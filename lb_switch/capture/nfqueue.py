@@ -82,6 +82,8 @@ class NfqueueCapture:
         self._buffer = bytearray(_FULL + MESSAGE_SIZE)
         self._view = memoryview(self._buffer)
         self._reader = MessageReader()
+        self._alone = True
+        """Whether the last batch was of one packet."""
         self._faults = FaultLog()
 
     @property
@@ -142,7 +144,9 @@ class NfqueueCapture:
     def handle_batch(self, switch: Switch, now: float, limit: int) -> int:
         """Handle at most `limit` queued packets; returns how many.
 
-        Their verdicts are sent together, in order, once no more wait.
+        Their verdicts are sent together, in order, once no more wait.  A packet that follows one
+        that came alone is answered before another is looked for: nothing would be saved, and it
+        would wait.
         """
         netlink = self._socket
         if netlink is None:
@@ -151,6 +155,7 @@ class NfqueueCapture:
         handle, read, receive_into = switch.handle_packet, self._reader.read, netlink.receive_into
         forward = Action.FORWARD
         verdicts: list[memoryview] = []
+        alone = self._alone
         count = at = 0
         try:
             while count < limit and (size := receive_into(view[at:])):
@@ -180,11 +185,13 @@ class NfqueueCapture:
                 elif packets:
                     self.send(packets)
                 at += aligned(size)
-                if at > _FULL:
+                if alone or at > _FULL:
                     netlink.send_all(verdicts)
-                    at = 0
+                    alone, at = False, 0
         finally:
             netlink.send_all(verdicts)
+        if count:
+            self._alone = count == 1
         return count
 
     def _would_circle(self, start: int, end: int) -> bool:

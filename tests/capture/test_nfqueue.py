@@ -100,6 +100,7 @@ def test_every_packet_gets_its_verdict_in_order_in_one_datagram(
     switch: Switch, kernel: Kernel
 ) -> None:
     capture = Opened(kernel)
+    capture._alone = False
     for packet in (SYN, STRANGER, CLOSED, b"\x45", b""):
         kernel.queue(packet)
     assert capture.handle_batch(switch, 1.0, 64) == 5
@@ -215,6 +216,35 @@ def with_ttl(ttl: int) -> bytes:
     return bytes(packet)
 
 
+class Watched:
+    """A socket that notes the order in which its methods are called."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        if name in {"recv_into", "sendmsg"}:
+            self.calls.append(name)
+        return getattr(self._real, name)
+
+
+def test_a_packet_after_one_that_came_alone_does_not_wait_for_others(
+    switch: Switch, kernel: Kernel
+) -> None:
+    watched = Watched(kernel.theirs)
+    capture = Opened(kernel, watched)  # type: ignore[arg-type]
+    orders = []
+    for packets in (1, 3, 2, 1, 1):
+        for _ in range(packets):
+            kernel.queue(STRANGER)
+        capture.handle_batch(switch, 1.0, 64)
+        orders.append("".join(call[0] for call in watched.calls))
+        watched.calls.clear()
+    assert orders == ["rsr", "rsrrrs", "rrrs", "rrs", "rsr"]
+    assert [answer.packet_id for answer in kernel.answers()] == list(range(1, 9))
+
+
 # --- a socket that fails --------------------------------------------------------------------------
 
 
@@ -262,6 +292,7 @@ def test_what_cannot_be_sent_together_is_sent_one_by_one_and_dropped_at_worst(
     switch: Switch, kernel: Kernel
 ) -> None:
     capture = opened(kernel, sendmsg=[errno.ENOBUFS], send=[0, errno.ENOBUFS])
+    capture._alone = False
     for _ in range(3):
         kernel.queue(SYN)
     capture.handle_batch(switch, 1.0, 64)
