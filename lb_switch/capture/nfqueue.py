@@ -23,14 +23,18 @@ from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.nfqueue_messages import (
     ACCEPT,
     DROP,
+    MERGED,
+    PARTIAL,
     MessageReader,
     aligned,
     write_acceptance,
     write_verdict,
 )
 from lb_switch.capture.nfqueue_socket import MESSAGE_SIZE, QueueSocket
+from lb_switch.capture.partial import complete_checksum
 from lb_switch.capture.privilege import require_net_admin
 from lb_switch.capture.services import Services
+from lb_switch.packet.protocol import TCP
 from lb_switch.verdict import Action
 
 if TYPE_CHECKING:
@@ -127,6 +131,7 @@ class NfqueueCapture:
         netlink = socket.socket(fileno=os.dup(self._queue.get_fd()))
         self._socket = QueueSocket(netlink, self.queue)
         self._socket.copy_whole_packets()
+        self._socket.take_merged_packets()
 
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make rules, routes and proxy neighbours fit.  Raises CaptureError."""
@@ -163,12 +168,19 @@ class NfqueueCapture:
                 packet = read(buffer, at, size)
                 if packet is None:
                     continue
-                packet_id, hook, start, end, cut = packet
+                packet_id, hook, start, end, cut, info = packet
                 try:
                     if cut:
                         action, _, packets = switch.note_cut_packet()
                     else:
-                        action, _, packets = handle(buffer, start, end - start, now)
+                        partial = info & PARTIAL == PARTIAL
+                        action, _, packets = handle(buffer, start, end - start, now, partial)
+                        if partial and action is forward:
+                            # The kernel does not do it for what it is given back.
+                            if info & MERGED:
+                                _complete_merged(buffer, start, end, hook)
+                            else:
+                                complete_checksum(buffer, start, end)
                 except Exception:
                     action, _, packets = self._faults.note(switch)
                 if action is forward:
@@ -232,6 +244,20 @@ class NfqueueCapture:
         for raw in self._raw.values():
             raw.close()
         self._raw.clear()
+
+
+def _complete_merged(buffer: bytearray, start: int, end: int, hook: int) -> None:
+    """Complete a merged packet's partial checksum where somebody looks at it.
+
+    The kernel computes new ones when it cuts the packet up: TCP's from nothing, UDP's from the
+    partial one (tcp4_gso_segment, __udp_gso_segment).  But conntrack, behind PREROUTING, checks it
+    before that, and firewalls tend to drop what it calls invalid.  TCP's can be made right for
+    both; merged datagrams to a VIP do not pass such a firewall, unless the host is told to trust
+    checksums (net.netfilter.nf_conntrack_checksum=0).  They come from the host's own containers,
+    hardly ever off a wire.
+    """
+    if hook == _PREROUTING:
+        complete_checksum(buffer, start, end, TCP)
 
 
 def _drop(packet: Any) -> None:

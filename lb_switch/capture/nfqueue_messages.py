@@ -33,14 +33,20 @@ _CONFIG, _PACKET, _VERDICT = 3 << 8 | 2, 3 << 8, 3 << 8 | 1
 """NFNL_SUBSYS_QUEUE and NFQNL_MSG_CONFIG, NFQNL_MSG_PACKET, NFQNL_MSG_VERDICT."""
 _REQUEST, _ACKNOWLEDGE = 1, 4
 """NLM_F_REQUEST, NLM_F_ACK."""
-_PACKET_HDR, _PAYLOAD, _CAP_LEN = 1, 10, 15
+_PACKET_HDR, _PAYLOAD, _SKB_INFO, _CAP_LEN = 1, 10, 14, 15
 """Attributes of a packet.  CAP_LEN, its true length, is there only if PAYLOAD is less."""
+PARTIAL, MERGED = 1, 2
+"""Bits of SKB_INFO, NFQA_SKB_CSUMNOTREADY: the L4 checksum field holds the sum of the pseudo-header
+only, and NFQA_SKB_GSO: the packet stands for several that the kernel will cut it into."""
 _VERDICT_HDR = 2
-_PARAMS, _COPY_PACKET = 2, 2
-"""Attribute of a configuration, and the mode in which packets are sent with their contents."""
+_PARAMS, _MASK, _FLAGS = 2, 4, 5
+"""Attributes of a configuration."""
+_COPY_PACKET, _MERGED_TOO = 2, 4
+"""Mode in which packets are sent with their contents; NFQA_CFG_F_GSO, to get them uncut."""
 
 _PACKET_HDR_LENGTH = 11
 """Its fields are packet_id (4), hw_protocol (2) and hook (1)."""
+_SKB_INFO_LENGTH = 8
 _HOOK, _ATTRIBUTES = 30, 32
 """Where in a message with a packet the hook is, and the attributes after PACKET_HDR."""
 _TYPE = 0x3FFF
@@ -61,6 +67,7 @@ class QueuedPacket(NamedTuple):
     hook        where it was captured: NF_INET_PRE_ROUTING, ... of linux/netfilter.h
     start, end  the IP packet is buffer[start:end]; empty if the message holds none
     cut         whether that is not all of it
+    info        PARTIAL and MERGED, as far as they are true
     """
 
     packet_id: bytes
@@ -68,6 +75,7 @@ class QueuedPacket(NamedTuple):
     start: int
     end: int
     cut: bool
+    info: int
 
 
 class _Layout:
@@ -84,6 +92,13 @@ class _Layout:
         self.size = whole.size
         """Bytes before the packet."""
         self.cut = _CAP_LEN in shape[1::2]
+        self.info = 0
+        """Where the bits of SKB_INFO are; 0 if there are none."""
+        at = _ATTRIBUTES
+        for length, kind in zip(shape[::2], shape[1::2], strict=True):
+            if kind == _SKB_INFO and length == _SKB_INFO_LENGTH:
+                self.info = at + length - 1
+            at += aligned(length)
 
 
 class MessageReader:
@@ -122,8 +137,9 @@ class MessageReader:
             or header != _PACKET_HDR
         ):
             return self._walk(buffer, begin, size)
+        info = buffer[begin + layout.info] if layout.info else 0
         # As QueuedPacket(...), but in half the time.
-        return tuple.__new__(QueuedPacket, (packet_id, hook, start, end, layout.cut))
+        return tuple.__new__(QueuedPacket, (packet_id, hook, start, end, layout.cut, info))
 
     def _walk(self, buffer: bytearray, begin: int, size: int) -> QueuedPacket | None:
         """Do the same for any layout, and remember it."""
@@ -131,7 +147,7 @@ class MessageReader:
         if (kind, header_length, header) != (_PACKET, _PACKET_HDR_LENGTH, _PACKET_HDR):
             return None
         end = begin + size
-        unreadable = QueuedPacket(packet_id, hook, end, end, cut=True)
+        unreadable = QueuedPacket(packet_id, hook, end, end, cut=True, info=0)
         if length != size:
             return unreadable
         shape: list[int] = []
@@ -143,7 +159,8 @@ class MessageReader:
             if kind & _TYPE == _PAYLOAD:
                 layout = self._layouts[hook] = _Layout(shape)
                 start = at + _ATTRIBUTE.size
-                return QueuedPacket(packet_id, hook, start, at + length, layout.cut)
+                info = buffer[begin + layout.info] if layout.info else 0
+                return QueuedPacket(packet_id, hook, start, at + length, layout.cut, info)
             shape += (length, kind)
             at += aligned(length)
         return unreadable
@@ -188,10 +205,21 @@ def make_drop(verdict: memoryview) -> memoryview:
 
 def copy_range(queue: bytes, size: int) -> bytes:
     """Return the request to send packets with their first `size` bytes, to be acknowledged."""
-    attribute = struct.pack("=HH", 9, _PARAMS) + struct.pack("!IB3x", size, _COPY_PACKET)
-    length = 20 + len(attribute)
+    params = struct.pack("=HH", 9, _PARAMS) + struct.pack("!IB3x", size, _COPY_PACKET)
+    return _configuration(queue, params)
+
+
+def merged_too(queue: bytes) -> bytes:
+    """Return the request not to cut merged packets first, nor to complete checksums; likewise."""
+    bits = struct.pack("!I", _MERGED_TOO)
+    mask, flags = struct.pack("=HH", 8, _MASK) + bits, struct.pack("=HH", 8, _FLAGS) + bits
+    return _configuration(queue, flags + mask)
+
+
+def _configuration(queue: bytes, attributes: bytes) -> bytes:
+    length = 20 + len(attributes)
     header = struct.pack("=IHH8x2x2s", length, _CONFIG, _REQUEST | _ACKNOWLEDGE, queue)
-    return header + attribute
+    return header + attributes
 
 
 def acknowledged(message: bytes | bytearray, size: int) -> int | None:

@@ -19,6 +19,7 @@ from lb_switch.capture.nfqueue_messages import (
     acknowledged,
     copy_range,
     make_drop,
+    merged_too,
     write_verdict,
 )
 
@@ -90,11 +91,24 @@ class QueueSocket:
 
     def copy_whole_packets(self) -> None:
         """Lift the copy range of the queue to the kernel's maximum.  Raises CaptureError."""
+        error = self._request(copy_range(self.number, MAX_PACKET))
+        if error:
+            raise CaptureError(f"NFQUEUE {self.queue} refuses whole packets: {os.strerror(error)}")
+
+    def take_merged_packets(self) -> bool:
+        """Ask for packets as the host has them: merged into large ones, checksums left partial.
+
+        Returns whether the kernel can (Linux 3.10 and later).  Raises CaptureError.
+        """
+        return not self._request(merged_too(self.number))
+
+    def _request(self, request: bytes) -> int:
+        """Send a request and return the error number of the answer; 0: done."""
         message = bytearray(MESSAGE_SIZE)
         reader = MessageReader()
         try:
             self._socket.settimeout(_PATIENCE)
-            self._socket.send(copy_range(self.number, MAX_PACKET))
+            self._socket.send(request)
             size = self._socket.recv_into(message)
             while (error := acknowledged(message, size)) is None:
                 # A rule of somebody else's fills the queue already: its packets must not hang.
@@ -106,8 +120,7 @@ class QueueSocket:
             self._socket.setblocking(False)
         except OSError as failure:
             raise CaptureError(f"NFQUEUE {self.queue}: {failure}") from None
-        if error:
-            raise CaptureError(f"NFQUEUE {self.queue} refuses whole packets: {os.strerror(error)}")
+        return error
 
     def close(self) -> None:
         """Close this descriptor; the queue stays bound while others of the socket are open."""

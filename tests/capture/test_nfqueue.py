@@ -6,15 +6,17 @@ import errno
 import logging
 import socket
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import pytest
 
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.nfqueue import NfqueueCapture
-from lb_switch.capture.nfqueue_messages import copy_range
+from lb_switch.capture.nfqueue_messages import copy_range, merged_too
 from lb_switch.capture.nfqueue_socket import QueueSocket
+from lb_switch.packet.checksum import pseudo_header_sum
 from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
+from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.scheduling.rr import RoundRobin
 from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Switch
@@ -23,6 +25,7 @@ from tests.capture.queue_messages import (
     CAP_LEN,
     POSTROUTING,
     PREROUTING,
+    SKB_INFO,
     Answer,
     acknowledgement,
     answers,
@@ -82,10 +85,14 @@ class Opened(NfqueueCapture):
 
 @pytest.fixture
 def switch() -> Switch:
+    return serving(TCP)
+
+
+def serving(protocol: int) -> Switch:
     made = Switch()
     real_servers = [RealServer(Endpoint.parse("10.0.2.11:8080"))]
     vip = Endpoint.parse("10.0.1.100:80")
-    made.add_virtual_server(VirtualServer("web", vip, TCP, RoundRobin(), real_servers))
+    made.add_virtual_server(VirtualServer("web", vip, protocol, RoundRobin(), real_servers))
     return made
 
 
@@ -165,10 +172,12 @@ def test_an_exception_in_the_engine_costs_its_packet_alone(
 ) -> None:
     handle = switch.handle_packet
 
-    def broken(buffer: bytearray, start: int, length: int, now: float) -> Verdict:
+    def broken(
+        buffer: bytearray, start: int, length: int, now: float, partial: bool = False
+    ) -> Verdict:
         if bytes(buffer[start : start + length]) == SYN:
             raise RuntimeError("a bug")
-        return handle(buffer, start, length, now)
+        return handle(buffer, start, length, now, partial)
 
     monkeypatch.setattr(switch, "handle_packet", broken)
     capture = Opened(kernel)
@@ -216,6 +225,50 @@ def with_ttl(ttl: int) -> bytes:
     return bytes(packet)
 
 
+# --- what the host leaves to a network card ------------------------------------------------------
+
+
+PARTIAL, MERGED = 1, 2
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize(
+    ("hook", "info", "completed"),
+    [
+        (PREROUTING, 0, {TCP, UDP}),
+        (PREROUTING, PARTIAL, {TCP, UDP}),
+        (POSTROUTING, PARTIAL, {TCP, UDP}),
+        (PREROUTING, PARTIAL | MERGED, {TCP}),
+        (POSTROUTING, PARTIAL | MERGED, set()),
+    ],
+)
+def test_a_partial_checksum_is_completed_where_the_kernel_would_not(
+    kernel: Kernel, protocol: int, hook: int, info: int, completed: set[int]
+) -> None:
+    switch = serving(protocol)
+    make = udp if protocol == UDP else partial(tcp, flags="S")
+    packet = make(("10.0.1.2", 40000), ("10.0.1.100", 80), payload=b"odd")
+    expected = make(("10.0.1.2", 40000), ("10.0.2.11", 8080), payload=b"odd")
+    if info:
+        packet = with_pseudo_header_sum(packet)
+    if protocol not in completed:
+        expected = with_pseudo_header_sum(expected)
+    capture = Opened(kernel)
+    kernel.queue(packet, hook, attribute(SKB_INFO, bytes([0, 0, 0, info])))
+    capture.handle_batch(switch, 1.0, 64)
+    [answer] = kernel.answers()
+    assert answer.packet == expected
+
+
+def with_pseudo_header_sum(packet: bytes) -> bytes:
+    field = 36 if packet[9] == TCP else 26
+    total = pseudo_header_sum(packet[12:16], packet[16:20], packet[9], len(packet) - 20)
+    return packet[:field] + total.to_bytes(2, "big") + packet[field + 2 :]
+
+
+# --- when verdicts are sent ----------------------------------------------------------------------
+
+
 class Watched:
     """A socket that notes the order in which its methods are called."""
 
@@ -245,7 +298,7 @@ def test_a_packet_after_one_that_came_alone_does_not_wait_for_others(
     assert [answer.packet_id for answer in kernel.answers()] == list(range(1, 9))
 
 
-# --- a socket that fails --------------------------------------------------------------------------
+# --- a socket that fails -------------------------------------------------------------------------
 
 
 class Failing:
@@ -309,7 +362,7 @@ def test_a_packet_that_cannot_even_be_dropped_ends_the_capture(
         capture.handle_batch(switch, 1.0, 64)
 
 
-# --- whole packets --------------------------------------------------------------------------------
+# --- whole packets -------------------------------------------------------------------------------
 
 
 def test_whole_packets_are_asked_for_and_early_ones_dropped(kernel: Kernel) -> None:
@@ -326,3 +379,10 @@ def test_a_kernel_that_refuses_whole_packets_is_quoted(kernel: Kernel) -> None:
     kernel.socket.send(acknowledgement(errno.EPERM))
     with pytest.raises(CaptureError, match="NFQUEUE 100 refuses whole packets: Operation not"):
         QueueSocket(kernel.theirs, 100).copy_whole_packets()
+
+
+@pytest.mark.parametrize(("error", "can"), [(0, True), (errno.EOPNOTSUPP, False)])
+def test_merged_packets_are_asked_for(kernel: Kernel, error: int, can: bool) -> None:
+    kernel.socket.send(acknowledgement(error))
+    assert QueueSocket(kernel.theirs, 100).take_merged_packets() is can
+    assert list(kernel.datagrams()) == [merged_too((100).to_bytes(2, "big"))]

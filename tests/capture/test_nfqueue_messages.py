@@ -14,6 +14,8 @@ from lb_switch.capture.nfqueue_messages import (
     ACCEPT,
     BEFORE_PACKET,
     DROP,
+    MERGED,
+    PARTIAL,
     PLAIN_VERDICT,
     MessageReader,
     QueuedPacket,
@@ -21,6 +23,7 @@ from lb_switch.capture.nfqueue_messages import (
     aligned,
     copy_range,
     make_drop,
+    merged_too,
     write_acceptance,
     write_verdict,
 )
@@ -50,7 +53,7 @@ LAYOUTS = {
     "device and address": INDEV_2 + HARDWARE,
     "mark": attribute(MARK, b"\0\0\0\7") + INDEV_2 + HARDWARE,
     "odd sizes": attribute(77, b"x") + attribute(78, b"") + attribute(79, b"xyzab"),
-    "checksum": INDEV_2 + attribute(SKB_INFO, b"\0\0\0\4"),
+    "checksum": INDEV_2 + attribute(SKB_INFO, b"\0\0\0\3"),
     "flagged": attribute(0x8000 | 30, attribute(1, b"abc")),
 }
 
@@ -64,11 +67,19 @@ def read(reader: MessageReader, data: bytes, begin: int = 40) -> QueuedPacket | 
 @pytest.mark.parametrize("hook", [0, POSTROUTING])
 def test_a_packet_is_found_the_first_time_and_again(others: bytes, hook: int) -> None:
     reader = MessageReader()
+    expected = PARTIAL | MERGED if others == LAYOUTS["checksum"] else 0
     for packet_id, packet in enumerate([PACKET_BYTES, b"E" * 20, b"x" * 1500]):
         data = packet_message(packet, packet_id, hook, others)
         found = read(reader, data)
         end = 40 + len(data)
-        assert found == (packet_id.to_bytes(4, "big"), hook, end - len(packet), end, False)
+        assert found == (
+            packet_id.to_bytes(4, "big"),
+            hook,
+            end - len(packet),
+            end,
+            False,
+            expected,
+        )
 
 
 def test_layouts_may_alternate() -> None:
@@ -88,6 +99,15 @@ def test_the_kernel_says_that_a_packet_is_cut() -> None:
         found = read(reader, data)
         assert found is not None
         assert found.cut is expected
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\3", bytes([0, 0, 0, 3]) * 2])
+def test_information_of_another_size_says_nothing(content: bytes) -> None:
+    reader = MessageReader()
+    for _ in range(2):
+        found = read(reader, packet_message(PACKET_BYTES, others=attribute(SKB_INFO, content)))
+        assert found is not None
+        assert found.info == 0
 
 
 def test_a_packet_cannot_pose_as_the_attributes_before_it() -> None:
@@ -155,7 +175,7 @@ def test_cut_off_anywhere_behind_its_number_it_is_empty_and_cut() -> None:
     good = packet_message(PACKET_BYTES, 0xA1B2C3D4)
     for size in range(32, len(good)):
         found = read(MessageReader(), good[:size])
-        assert found == (ID, 0, 40 + size, 40 + size, True)
+        assert found == (ID, 0, 40 + size, 40 + size, True, 0)
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -236,6 +256,12 @@ def written(memory: ctypes.Array[ctypes.c_char]) -> bytes:
     return memory.raw[:length]
 
 
+def put(memory: ctypes.Array[ctypes.c_char], kind: int, content: bytes) -> None:
+    """libmnl's mnl_attr_put, which the library leaves to its callers."""
+    mnl = ctypes.CDLL("libmnl.so.0")
+    mnl.mnl_attr_put(memory, ctypes.c_uint16(kind), ctypes.c_size_t(len(content)), content)
+
+
 @pytest.mark.parametrize("verdict", [ACCEPT, DROP])
 def test_the_library_writes_the_same_verdict(library: ctypes.CDLL, verdict: bytes) -> None:
     memory, _ = reference(library, 0x301)
@@ -266,3 +292,12 @@ def test_the_library_asks_for_the_same_copy_range(library: ctypes.CDLL) -> None:
     expected = bytearray(written(memory))
     expected[6] |= 4  # NLM_F_ACK
     assert copy_range(QUEUE, 65535) == expected
+
+
+def test_the_library_asks_for_merged_packets_in_the_same_way(library: ctypes.CDLL) -> None:
+    memory, _ = reference(library, 0x302)
+    for kind in (5, 4):  # NFQA_CFG_FLAGS, NFQA_CFG_MASK
+        put(memory, kind, (4).to_bytes(4, "big"))
+    expected = bytearray(written(memory))
+    expected[6] |= 4  # NLM_F_ACK
+    assert merged_too(QUEUE) == expected
