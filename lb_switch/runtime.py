@@ -29,10 +29,11 @@ _log = logging.getLogger(__name__)
 BATCH = 64
 """Packets handled before timers and control messages get their turn."""
 
-BUSY_POLLS = 300
+BUSY_POLLS = 150
 """How often the loop looks for another packet, after it has handled some, before it sleeps: about
-60 µs in all.  To be woken costs more than that on many machines (a virtual one most of all); the
-kernel's own word for it is busy polling (net.core.busy_poll).  What it is worth stands in
+130 µs in all.  To be woken costs nearly that on many machines (a virtual one most of all); the
+kernel's own word for it is busy polling (net.core.busy_poll).  Between two looks the core is
+offered to whoever waits for it: the packet may be with him.  What it is worth stands in
 netns_lab/bench/NOTES.md.  An idle switch sleeps."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -179,6 +180,7 @@ class Loop:
             ready = poll(0)
             if ready:
                 return ready
+            os.sched_yield()
         return []
 
     def _next_deadline(self) -> float | None:
