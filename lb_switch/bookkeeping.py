@@ -17,7 +17,7 @@ from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import ConnectionEvent, Event, Stage
 from lb_switch.nat.path import NatPath
 from lb_switch.nat.port_pool import PortPool
-from lb_switch.packet.flow_key import FlowKey, pack_endpoint
+from lb_switch.packet.flow_key import source_address
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer, VirtualServer
 
@@ -60,7 +60,7 @@ class Bookkeeping:
         Raises KeyClashError, TableFullError or PortPoolExhaustedError, and then has changed
         nothing (but that others may have given way already).
         """
-        rip, port = pack_endpoint(real_server.endpoint)
+        rip, port = real_server.packed
         one_packet = virtual_server.one_packet and protocol == UDP
         if virtual_server.forward == "full_nat":
             snat = virtual_server.snat.packed
@@ -71,8 +71,7 @@ class Bookkeeping:
             reply_key = rip + snat + port + snat_port.to_bytes(2, "big")
             path = NatPath(real_server, key, reply_key, pool)
         else:
-            client, _, client_port, _ = FlowKey.of(key)
-            reply_key = rip + client + port + client_port
+            reply_key = rip + source_address(key) + port + key[-4:-2]
             if one_packet:
                 known = self._connections.find(UDP, reply_key)
                 if known is not None and known.original_key == key:

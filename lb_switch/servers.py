@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from lb_switch.packet.endpoint import Endpoint, IPAddress
+from lb_switch.packet.flow_key import pack_endpoint
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.tally import Traffic
 
@@ -49,6 +50,7 @@ class RealServer:
         "endpoint",
         "healthy",
         "inactive",
+        "packed",
         "path",
         "port_pool",
         "severed",
@@ -60,6 +62,8 @@ class RealServer:
 
     def __init__(self, endpoint: Endpoint, weight: int = 1) -> None:
         self.endpoint = endpoint
+        self.packed = pack_endpoint(endpoint)
+        """RIP and port as flow keys have them."""
         self.weight = weight
         self.admin_state = AdminState.READY
         self.healthy = True

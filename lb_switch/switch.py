@@ -41,7 +41,7 @@ from lb_switch.outcome import (
     drop,
 )
 from lb_switch.packet import icmp, tcp
-from lb_switch.packet.flow_key import FlowKey, pack_endpoint
+from lb_switch.packet.flow_key import pack_endpoint
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.packet.udp import UDPHeader
@@ -399,10 +399,10 @@ class Switch:
 
     def _unknown(self, packet: Packet, now: float) -> Outcome:
         key = packet.key
-        source, address, _, port = FlowKey.of(key)
+        source, address = packet.source, packet.destination
         if address not in self._own_addresses:
             return NOT_FOR_THE_SWITCH
-        virtual_server = self._by_endpoint.get((packet.protocol, address, port))
+        virtual_server = self._by_endpoint.get((packet.protocol, address, key[-2:]))
         if self._is_forged(source):
             return drop(Reason.FORGED_SOURCE, virtual_server)
         if virtual_server is None:

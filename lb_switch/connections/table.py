@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from lb_switch.connections.chain import Chain, Link, take_out
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import REUSABLE, State
+from lb_switch.packet.flow_key import source_address
 from lb_switch.packet.protocol import TCP, UDP
 
 SHARD_SHIFT = 55
@@ -45,11 +46,6 @@ class KeyClashError(Exception):
 
 class TableFullError(Exception):
     """The table is at its bound, and nothing in it may be evicted."""
-
-
-def _source(connection: Connection) -> bytes:
-    key = connection.original_key
-    return key[: (len(key) - 4) // 2]
 
 
 def _shards() -> Shards:
@@ -167,7 +163,7 @@ class ConnectionTable:
         if connection.state is State.SYN_RECV:
             self._half_open.join(connection)
             if self._half_open_of is not None:
-                self._half_open_of[_source(connection)] += 1
+                self._half_open_of[source_address(connection.original_key)] += 1
         elif protocol == UDP:
             self._unanswered.join(connection)
             # One comes in at a time, so looking at two keeps up.
@@ -199,7 +195,7 @@ class ConnectionTable:
             return
         place.queue.leave(connection)
         if place.queue is self._half_open and self._half_open_of is not None:
-            source = _source(connection)
+            source = source_address(connection.original_key)
             self._half_open_of[source] -= 1
             if not self._half_open_of[source]:
                 del self._half_open_of[source]

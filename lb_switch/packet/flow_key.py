@@ -33,6 +33,11 @@ class FlowKey(NamedTuple):
         return self.source + self.destination + self.source_port + self.destination_port
 
 
+def source_address(key: bytes) -> bytes:
+    """Return the packed address that the packets of this key come from."""
+    return key[: (len(key) - 4) // 2]
+
+
 def reverse(key: bytes) -> bytes:
     """Return the key of the packets that answer."""
     n = (len(key) - 4) // 2
