@@ -91,22 +91,8 @@ def _copy(side: Side, direction: int, packet: bytes, partial: bool) -> Copy:
     at = parsed.l4 + (16 if parsed.protocol == TCP else 6)
     # The field holds the pseudo-header's sum already, so summing it with the rest is all there is
     # to do: what a network card does.  A wrong sum in it stays visible as a wrong checksum.
-    total = _fast_sum(buffer[parsed.l4 : parsed.end]) ^ 0xFFFF
+    total = checksum.internet_checksum(buffer[parsed.l4 : parsed.end])
     if parsed.protocol == UDP:
         total = total or 0xFFFF
     buffer[at : at + 2] = total.to_bytes(2, "big")
     return Copy(side, direction, bytes(buffer[: parsed.end]), COMPLETED)
-
-
-def _fast_sum(data: bytearray) -> int:
-    """Return `checksum.ones_complement_sum(data)`, five times as fast for 64 KiB at once.
-
-    2**16 is 1 modulo 0xFFFF, so the sum of 16-bit words is the number they make, modulo 0xFFFF
-    (RFC 1071, section 2); of the two zeros, only all-zero data sums to +0.
-    """
-    if len(data) < 256:
-        return checksum.ones_complement_sum(data)
-    if len(data) % 2:
-        data = data + b"\0"
-    number = int.from_bytes(data, "big")
-    return number % 0xFFFF or (0xFFFF if number else 0)

@@ -16,6 +16,10 @@ import struct
 
 Buffer = bytes | bytearray | memoryview
 
+_PIECE = 2048
+"""Bytes summed as one number (an even count): to divide 64 KiB takes twice the time of its parts.
+"""
+
 
 def fold(total: int) -> int:
     """Fold carries back into 16 bits: one's complement addition (RFC 1071, section 2)."""
@@ -26,12 +30,15 @@ def fold(total: int) -> int:
 
 def ones_complement_sum(data: Buffer, initial: int = 0) -> int:
     """Sum 16-bit big-endian words of `data`, an odd last byte padded with zero.  16 bits."""
-    length = len(data)
-    words = struct.unpack_from(f"!{length // 2}H", data)
-    total = initial + sum(words)
-    if length % 2:
-        total += data[-1] << 8
-    return fold(total)
+    # The one's complement sum of a number's words is the number modulo 0xFFFF (only all zeros sum
+    # up to 0, else that is 0xFFFF): a division takes a tenth of a loop over the words.
+    at, end = 0, len(data)
+    total = initial
+    while end - at > _PIECE:
+        total += int.from_bytes(data[at : at + _PIECE], "big")
+        at += _PIECE
+    total += int.from_bytes(data[at:], "big") << (8 if end & 1 else 0)
+    return total % 0xFFFF or min(total, 0xFFFF)
 
 
 def internet_checksum(data: Buffer, initial: int = 0) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils import checksum as scapy_checksum
@@ -14,6 +17,22 @@ words = st.binary(min_size=2, max_size=2)
 @given(st.binary(max_size=200))
 def test_the_checksum_is_scapys(data: bytes) -> None:
     assert checksum.internet_checksum(data) == scapy_checksum(data)
+
+
+@pytest.mark.parametrize("size", [2047, 2048, 2049, 4095, 4096, 4097, 65_535])
+def test_large_data_too(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert checksum.internet_checksum(data) == scapy_checksum(data)
+    words = sum(data[0::2]) * 256 + sum(data[1::2])
+    assert checksum.ones_complement_sum(memoryview(data), 0x1234) == checksum.fold(words + 0x1234)
+
+
+@pytest.mark.parametrize(
+    ("data", "initial", "total"),
+    [(b"", 0, 0), (bytes(5), 0, 0), (b"\xff\xff", 0, 0xFFFF), (bytes(4), 0xFFFF, 0xFFFF)],
+)
+def test_only_nothing_but_zeros_sums_up_to_zero(data: bytes, initial: int, total: int) -> None:
+    assert checksum.ones_complement_sum(data, initial) == total
 
 
 def test_the_example_of_rfc_1071() -> None:
