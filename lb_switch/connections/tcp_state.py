@@ -116,8 +116,3 @@ def event_of(flags: int) -> Segment:
     if flags & tcp.FIN:
         return Segment.FIN
     return Segment.ACK
-
-
-def next_state(state: State, direction: Direction, event: Segment) -> State:
-    """Look up the table."""
-    return TABLE[direction, event][state]
