@@ -100,8 +100,9 @@ class TunCapture:
             raise CaptureError(
                 f"interface {self.device} exists already: remove it (ip link del {self.device})"
             )
-        self._create(napi.IFF_NAPI if napi.pays_off() else 0)
-        if napi.pays_off() and not napi.start_thread(self._fd, self.device):
+        threaded = napi.pays_off()
+        self._create(napi.IFF_NAPI if threaded else 0)
+        if threaded and not napi.start_thread(self._fd, self.device):
             # NAPI without the thread would only be a queue more.
             self._tun.close()
             self._tun = None
