@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from scapy.layers.l2 import Ether
 from scapy.utils import rdpcap, wrpcap
 
 from tests.cli.conftest import Run
+from tests.support.pipes import expect_silence_without_a_reader
 
 
 @pytest.fixture
@@ -95,16 +95,9 @@ def test_a_full_disk_is_one_line_and_changes_no_verdict(
 
 
 def test_a_reader_of_stories_who_had_enough_is_no_error(config: Path, recording: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "lb_switch", "replay", config, recording, "--explain"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait(30) == 0
+    expect_silence_without_a_reader(
+        [sys.executable, "-m", "lb_switch", "replay", config, recording, "--explain"]
+    )
 
 
 def test_a_bad_configuration_is_exit_code_2(run: Run, config: Path, recording: Path) -> None:

@@ -18,6 +18,7 @@ from lb_switch.switch import Switch
 from lb_switch.verdict import Action
 from tests.support.dialogue import CLIENT, VIP, Dialogue, make_switch, send
 from tests.support.packets import tcp
+from tests.support.pipes import drain
 
 
 def established(switch: Switch) -> bytes:
@@ -51,10 +52,10 @@ def test_what_was_dropped_is_told_where_it_is_missing() -> None:
     while not outlet.dropped:
         send(switch, packet)
     os.set_blocking(readable, False)
-    lines = _available(readable)
+    lines = drain(readable)
     send(switch, packet)
     broadcast.finish(2.0, 1.0)
-    lines += _available(readable)
+    lines += drain(readable)
     os.close(readable)
     records = list(Recording(lines.splitlines(keepends=True), "x"))
     missing = [each.count for each in records if isinstance(each, DroppedRecord)]
@@ -64,16 +65,6 @@ def test_what_was_dropped_is_told_where_it_is_missing() -> None:
     assert sum(missing) == end.dropped == outlet.dropped
     assert len(packets) + end.dropped == end.packets
     assert packets[-1].number == end.packets, "the last one was told again"
-
-
-def _available(descriptor: int) -> bytes:
-    data = b""
-    try:
-        while piece := os.read(descriptor, 1 << 20):
-            data += piece
-    except BlockingIOError:
-        pass
-    return data
 
 
 def test_a_dead_reader_is_detached(caplog: pytest.LogCaptureFixture) -> None:

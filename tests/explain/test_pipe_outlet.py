@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from lb_switch.explain.pipe_outlet import PipeOutlet
+from tests.support.pipes import drain
 
 LINE = b'{"event":"filler","text":"' + b"x" * 1000 + b'"}\n'
 
@@ -16,17 +17,6 @@ LINE = b'{"event":"filler","text":"' + b"x" * 1000 + b'"}\n'
 @pytest.fixture
 def pipe() -> tuple[int, int]:
     return os.pipe()
-
-
-def drain(descriptor: int) -> bytes:
-    os.set_blocking(descriptor, False)
-    data = b""
-    try:
-        while piece := os.read(descriptor, 1 << 20):
-            data += piece
-    except BlockingIOError:
-        pass
-    return data
 
 
 def fill(outlet: PipeOutlet) -> int:
