@@ -120,9 +120,9 @@ class Bookkeeping:
         """Bring a connection to another state, its deadline and the accounts with it."""
         old = connection.state
         connection.state = new
-        if old in ACTIVE and new not in ACTIVE:
-            connection.real_server.active -= 1
-            connection.real_server.inactive += 1
+        change = (new in ACTIVE) - (old in ACTIVE)
+        connection.real_server.active += change
+        connection.real_server.inactive -= change
         self._connections.note_state(connection)
         self._timers.rearm(connection, old, now)
         if self.observer is not None:

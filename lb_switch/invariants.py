@@ -57,8 +57,12 @@ def check_invariants(switch: Switch) -> None:
             _is_linked(connection),
             "a connection without a timer",
         )
+        _require(
+            connection.unsettled is not None or connection.state in {State.ESTABLISHED, State.UDP},
+            f"in {connection.state.name} and nothing is watched for",
+        )
         if connection.protocol == UDP:
-            superfluous = not connection.tally_to_client
+            superfluous = not connection.answered
             _require(
                 table.may_give_way(connection) or not superfluous,
                 "an unanswered connection is not among those that may give way",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 from lb_switch.packet.flow_key import pack_endpoint
 from lb_switch.packet.protocol import PROTOCOL_NAMES
-from lb_switch.tally import Traffic
+from lb_switch.tally import Traffic, traffic_to_client, traffic_to_server
 
 if TYPE_CHECKING:
     from lb_switch.health.check import HealthCheck
@@ -54,8 +54,7 @@ class RealServer:
         "path",
         "port_pool",
         "severed",
-        "tally_to_client",
-        "tally_to_server",
+        "tally",
         "virtual_server",
         "weight",
     )
@@ -79,18 +78,17 @@ class RealServer:
         self.inactive = 0
         """Connections that are closing, or closed and remembered for late packets."""
         self.connections_total = 0
-        self.tally_to_server = 0
-        self.tally_to_client = 0
+        self.tally = 0
 
     @property
     def traffic_to_server(self) -> Traffic:
         """Packets and bytes from clients, of all connections so far."""
-        return Traffic.of(self.tally_to_server)
+        return traffic_to_server(self.tally)
 
     @property
     def traffic_to_client(self) -> Traffic:
         """Packets and bytes to clients, of all connections so far."""
-        return Traffic.of(self.tally_to_client)
+        return traffic_to_client(self.tally)
 
     @property
     def usable(self) -> bool:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import struct
 
-from lb_switch.connections.connection import ACK_UNITS
+from lb_switch.connections.connection import HALVES
 from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
-from lb_switch.connections.tcp_state import STEADY, State
 from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.tally import ONE_PACKET
+from lb_switch.tally import TO_CLIENT, TO_SERVER
 from lb_switch.tcp_tracking import TCPTracker
 
 _MIN_IPV4 = 40
@@ -25,18 +24,15 @@ _MIN_IPV4 = 40
 _MIN_IPV6 = 60
 
 # total length, flags and fragment offset, protocol, header checksum, flow key (addresses and
-# ports are neighbours when there are no options), then the upper half of TCP's acknowledgement
-# number, data offset with flags, and checksum.
-_IPV4_TCP = struct.Struct("!2xH2xHxBH12s4xH2xH2xH").unpack_from
-_IPV6_TCP = struct.Struct("!4xHBx36s4xH2xH2xH").unpack_from
+# ports are neighbours when there are no options), then the halves of TCP's acknowledgement number,
+# data offset with flags, and checksum.
+_IPV4_TCP = struct.Struct("!2xH2xHxBH12s4xHHH2xH").unpack_from
+_IPV6_TCP = struct.Struct("!4xHBx36s4xHHH2xH").unpack_from
 # UDP length and checksum
 _UDP = struct.Struct("!HH").unpack_from
 _PUT = struct.Struct("!H").pack_into
 
-_ACK_UNITS = ACK_UNITS
-# From these states a plain ACK may lead on.  Two comparisons by identity are the fastest test there
-# is; should the state table come to have a third, this line fails.
-_SYN_RECV, _LAST_ACK = sorted(frozenset(State) - STEADY)
+_HALVES, _TO_SERVER, _TO_CLIENT = HALVES, TO_SERVER, TO_CLIENT
 _NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
 _RST_ACK = 0x0014
 _ACK = 0x0010
@@ -63,14 +59,24 @@ class ShortRoad:
             return False
         version_ihl = buffer[start]
         if version_ihl == 0x45:
-            total, fragment, protocol, ip_checksum, key, ack, offset_flags, l4_checksum = _IPV4_TCP(
-                buffer, start
-            )
+            (
+                total,
+                fragment,
+                protocol,
+                ip_checksum,
+                key,
+                ack_high,
+                ack_low,
+                offset_flags,
+                l4_checksum,
+            ) = _IPV4_TCP(buffer, start)
             if total > length or fragment & _NOT_WHOLE:
                 return False
             l4 = start + 20
         elif version_ihl >> 4 == 6 and length >= _MIN_IPV6:
-            total, protocol, key, ack, offset_flags, l4_checksum = _IPV6_TCP(buffer, start)
+            total, protocol, key, ack_high, ack_low, offset_flags, l4_checksum = _IPV6_TCP(
+                buffer, start
+            )
             total += 40
             if total > length:
                 return False
@@ -87,8 +93,7 @@ class ShortRoad:
             connection = self._tcp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
             if connection is None:
                 return False
-            state = connection.state
-            turns = offset_flags & _SYN_FIN or state is _SYN_RECV or state is _LAST_ACK
+            turns = offset_flags & _SYN_FIN or connection.unsettled is not None
             checksum_at = l4 + 16
         elif protocol == 17:
             udp_length, l4_checksum = _UDP(buffer, l4 + 4)
@@ -110,20 +115,22 @@ class ShortRoad:
             if turns:
                 if offset_flags & _SYN:
                     return False
-                self._follow(connection, True, buffer, l4, now)
+                self._follow(connection, True, buffer, l4, start + total, now, partial)
             elif protocol == 6:
-                connection.acked_by_client = _ACK_UNITS[ack]
+                connection.acked_by_client_high = _HALVES[ack_high]
+                connection.acked_by_client_low = _HALVES[ack_low]
             translation = path.to_server
-            connection.tally_to_server += ONE_PACKET + total
-            real_server.tally_to_server += ONE_PACKET + total
+            counted = _TO_SERVER[total]
         else:
             if turns:
-                self._follow(connection, False, buffer, l4, now)
+                self._follow(connection, False, buffer, l4, start + total, now, partial)
             elif protocol == 6:
-                connection.acked_by_server = _ACK_UNITS[ack]
+                connection.acked_by_server_high = _HALVES[ack_high]
+                connection.acked_by_server_low = _HALVES[ack_low]
             translation = path.to_client
-            connection.tally_to_client += ONE_PACKET + total
-            real_server.tally_to_client += ONE_PACKET + total
+            counted = _TO_CLIENT[total]
+        connection.tally += counted
+        real_server.tally += counted
         connection.last_seen = now
         self.packets += 1
 

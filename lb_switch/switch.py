@@ -48,7 +48,7 @@ from lb_switch.packet.udp import UDPHeader
 from lb_switch.servers import AdminState, RealServer, VirtualServer
 from lb_switch.settings import Settings
 from lb_switch.short_road import ShortRoad
-from lb_switch.tcp_tracking import TCPTracker, opens, reuses_ports, rst_is_credible
+from lb_switch.tcp_tracking import TCPTracker, opens, reuses_ports
 from lb_switch.verdict import Action, Reason, Verdict
 
 __all__ = ["Settings", "Switch"]
@@ -346,16 +346,19 @@ class Switch:
         verdict = KNOWN
         old_state = connection.state
         if connection.protocol == TCP:
-            buffer, l4 = packet.buffer, packet.l4
-            flags = buffer[l4 + 13]
-            if to_server and reuses_ports(flags, connection):
+            if to_server and reuses_ports(packet.buffer[packet.l4 + 13], connection):
                 return self._port_reuse(packet, connection, now)
-            if flags & tcp.RST and not rst_is_credible(connection, to_server, buffer, l4):
+            if not self._follow(packet, connection, to_server, now):
                 verdict = RST_OUT_OF_WINDOW
-            else:
-                self._tracker.follow(connection, to_server, buffer, l4, now)
         self._forward(packet, connection, direction, now)
         return Outcome(verdict, None, connection, direction, old_state)
+
+    def _follow(self, packet: Packet, connection: Connection, to_server: bool, now: float) -> bool:
+        # The checksum of a first fragment covers the others as well.
+        unverifiable = packet.partial or packet.fragment is not None
+        return self._tracker.follow(
+            connection, to_server, packet.buffer, packet.l4, packet.end, now, unverifiable
+        )
 
     def _forward(
         self, packet: Packet, connection: Connection, direction: Direction, now: float
@@ -473,8 +476,10 @@ class Switch:
             return self._reject(packet, Reason.KEY_CLASH, virtual_server)
         except TableFullError:
             return drop(Reason.TABLE_FULL, virtual_server)
-        if state is State.ESTABLISHED:  # in mid-stream, or at its end
-            self._tracker.follow(connection, True, packet.buffer, packet.l4, now)
+        if state is State.SYN_RECV:
+            self._tracker.begin(connection, packet.buffer, packet.l4)
+        elif state is State.ESTABLISHED:  # in mid-stream, or at its end
+            self._follow(packet, connection, True, now)
         self._forward(packet, connection, Direction.ORIGINAL, now)
         one_packet = virtual_server.one_packet and packet.protocol == UDP
         verdict = ONE_PACKET if one_packet else NEW

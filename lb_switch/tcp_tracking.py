@@ -1,8 +1,22 @@
 """TCP tracking: what a segment of a known connection does to its state.
 
 The table of states is `lb_switch.connections.tcp_state`; here stands what has to be believed before
-it is looked up, and what is remembered of acknowledgements for that.  Both roads come by here with
-every segment that may change a state.
+it is looked up.  The rule: *a segment that its receiver refuses changes nothing that lasts*.  The
+receiver knows the exact numbers (RFC 9293, section 3.10.7.4; RFC 5961); the switch knows what it
+acknowledged last, and sees what it says next:
+
+* A RST closes if its sequence number is exactly what its receiver acknowledged last.  One ahead of
+  that, as it comes behind data still under way, closes once the receiver acknowledges exactly so
+  far.  Whoever guesses needs 2**32 tries.
+* A FIN counts at once if its segment begins exactly there, else once it is acknowledged.
+* A closed connection whose ends go on talking is open again: a RST's sender that sends something
+  else, or an acknowledgement of what lies beyond the RST or the FIN.
+* A handshake is complete when the client acknowledges the real server's SYN, which who forges his
+  source address does not see, and whose number is random (RFC 6528).
+* A SYN inside a connection, and a segment without ACK, are refused by every receiver.
+* A damaged checksum changes no state.
+
+Both roads come by here with every segment that may change a state.
 """
 
 from __future__ import annotations
@@ -10,25 +24,33 @@ from __future__ import annotations
 import struct
 
 from lb_switch.bookkeeping import Bookkeeping
-from lb_switch.connections.connection import ACK_UNITS, NOTHING_ACKED, Connection
-from lb_switch.connections.tcp_state import REUSABLE, TABLE, Direction, State, event_of
+from lb_switch.connections.connection import Connection
+from lb_switch.connections.tcp_state import (
+    REUSABLE,
+    TABLE,
+    WITHOUT_FIN,
+    Direction,
+    Segment,
+    State,
+)
+from lb_switch.connections.unsettled import EARLY_DATA, HANDSHAKE, Unsettled
+from lb_switch.packet.checksum import ones_complement_sum
+from lb_switch.packet.protocol import TCP
 from lb_switch.packet.tcp import ACK, FIN, RST, SYN
 
-RST_DISTANCE = 1 << 20
-"""How far, in bytes, a RST's sequence number may be from what the other side last acknowledged, and
-a handshake's acknowledgement from the SYN's number.  A blind attacker hits this window of the 2**32
-numbers once in 2,048 tries; a window larger than 1 MiB of unacknowledged data merely leaves the
-entry to its timeout.  Numbers are kept, and distances counted, in units of 64 KiB (`ACK_UNITS`)."""
+# Sequence number, acknowledgement number, data offset, flags.
+_SEGMENT = struct.Struct("!4xIIBB").unpack_from
+_CHECKSUM_AT = 16
 
-# Sequence number, the upper half of the acknowledgement number, flags.
-_SEGMENT = struct.Struct("!4xIH3xB").unpack_from
-_FLAGS = FIN | SYN | RST | ACK
-# The state table by flags, as the packet has them: (by flags)[flags & _FLAGS][old state].
-_FROM_CLIENT, _FROM_SERVER = (
-    tuple(TABLE[direction, event_of(flags)] for flags in range(_FLAGS + 1))
-    for direction in Direction
-)
-_SYN_RECV = State.SYN_RECV
+_LARGEST_WINDOW = 1 << 30
+"""RFC 7323, section 2.3: nothing farther ahead of an acknowledgement can be under way."""
+_EARLY_DATA = 1 << 16
+"""Bytes a real server may send before its SYN is acknowledged, at the most: an unscaled window."""
+_HALF = 1 << 31
+
+_ORIGINAL, _REPLY = Direction.ORIGINAL, Direction.REPLY
+_OTHER = (_REPLY, _ORIGINAL)
+_SYN_RECV, _LAST_ACK, _CLOSE = State.SYN_RECV, State.LAST_ACK, State.CLOSE
 
 
 class TCPTracker:
@@ -39,33 +61,148 @@ class TCPTracker:
     def __init__(self, books: Bookkeeping) -> None:
         self._books = books
 
-    def follow(
-        self, connection: Connection, to_server: bool, buffer: bytearray, l4: int, now: float
-    ) -> None:
-        """Bring the connection to the state that follows from the segment at `buffer[l4:]`.
+    def begin(self, connection: Connection, buffer: bytearray, l4: int) -> None:
+        """Note what the SYN that opens a connection is to be acknowledged with."""
+        connection.unsettled = HANDSHAKE
+        connection.note_acked(_REPLY, _SEGMENT(buffer, l4)[0] + 1 & 0xFFFFFFFF)
 
-        `to_server` says that it came from the client.  A RST is to be believed already.
+    def follow(
+        self,
+        connection: Connection,
+        to_server: bool,
+        buffer: bytearray,
+        l4: int,
+        end: int,
+        now: float,
+        partial: bool,
+    ) -> bool:
+        """Bring the connection to the state that follows from the segment `buffer[l4:end]`.
+
+        `to_server` says that it came from the client, `partial` that its checksum cannot be
+        verified.  Return False for a RST that is not to be believed, or not yet.
         """
-        sequence, acknowledged, flags = _SEGMENT(buffer, l4)
-        old = connection.state
-        if to_server:
-            if (
-                old is _SYN_RECV
-                and not flags & RST
-                and (flags & SYN or not _completes_handshake(flags, acknowledged, connection))
-            ):
+        sequence, acknowledged, offset, flags = _SEGMENT(buffer, l4)
+        sender = _ORIGINAL if to_server else _REPLY
+        if flags & RST:
+            if not self._reset_is_exact(connection, sender, sequence, acknowledged, flags):
+                return False
+            if _is_damaged(connection, sender, buffer, l4, end, partial):
+                return False
+            self._close(connection, sender, sequence, now)
+            return True
+        if connection.state is _SYN_RECV:
+            if not _completes_handshake(connection, sender, sequence, acknowledged, flags):
+                return True
+            if _is_damaged(connection, sender, buffer, l4, end, partial):
+                return True
+            connection.unsettled = None
+            self._change(connection, TABLE[sender, Segment.ACK][_SYN_RECV], now)
+        elif flags & SYN or not flags & ACK:
+            return True
+        connection.note_acked(sender, acknowledged)
+        if connection.unsettled is not None:
+            self._watch(connection, connection.unsettled, sender, sequence, acknowledged, now)
+        if flags & FIN and not _is_damaged(connection, sender, buffer, l4, end, partial):
+            length = end - l4 - (offset >> 4) * 4
+            self._fin(connection, sender, sequence, sequence + length + 1 & 0xFFFFFFFF, now)
+        return True
+
+    def _fin(
+        self, connection: Connection, sender: Direction, sequence: int, taken: int, now: float
+    ) -> None:
+        """Take a FIN in a segment that begins at `sequence`, or let it wait.
+
+        `taken` is the acknowledgement number that covers it.
+        """
+        new = TABLE[sender, Segment.FIN][connection.state]
+        if new is connection.state:
+            return
+        acked = connection.acked_by(_OTHER[sender])
+        if acked is None or sequence == acked:
+            _watched(connection).fins[sender] = taken
+            self._change(connection, new, now)
+        elif _ahead(taken, acked) <= _LARGEST_WINDOW:
+            fins = _watched(connection).fins
+            fins[sender] = _nearer(fins[sender], taken, acked)
+
+    def _watch(
+        self,
+        connection: Connection,
+        unsettled: Unsettled,
+        sender: Direction,
+        sequence: int,
+        acknowledged: int,
+        now: float,
+    ) -> None:
+        """See what a segment tells of the FINs and RSTs that passed before it."""
+        other = _OTHER[sender]
+        closed_by = unsettled.closed_by
+        if closed_by is not None:
+            if closed_by is sender:
+                talks_on = sequence == connection.acked_by(other)
+            else:
+                talks_on = 0 < _ahead(acknowledged, unsettled.closed_at) < _HALF
+            if not talks_on:
                 return
-            new = _FROM_CLIENT[flags & _FLAGS][old]
-            if flags & (ACK | RST) == ACK:
-                connection.acked_by_client = ACK_UNITS[acknowledged]
-        else:
-            new = _FROM_SERVER[flags & _FLAGS][old]
-            if flags & (ACK | RST) == ACK:
-                connection.acked_by_server = ACK_UNITS[acknowledged]
-                if flags & SYN and new is _SYN_RECV:
-                    # What the client is to acknowledge; it stands here until it does.
-                    connection.acked_by_client = ACK_UNITS[(sequence + 1 & 0xFFFFFFFF) >> 16]
-        if new is not old:
+            unsettled.closed_by = None
+            self._change(connection, unsettled.before, now)
+        taken = unsettled.fins[other]
+        if taken is not None:
+            beyond = _ahead(acknowledged, taken)
+            if beyond == 0:
+                self._change(connection, TABLE[other, Segment.FIN][connection.state], now)
+                if connection.state is _LAST_ACK:
+                    self._change(connection, TABLE[sender, Segment.ACK][_LAST_ACK], now)
+            elif beyond < _HALF:
+                unsettled.fins[other] = None
+                before = WITHOUT_FIN.get((other, connection.state))
+                if before is not None:
+                    self._change(connection, before, now)
+        reset = unsettled.resets[other]
+        if reset is not None:
+            beyond = _ahead(acknowledged, reset)
+            if beyond == 0:
+                self._close(connection, other, reset, now)
+            elif beyond < _HALF:
+                unsettled.resets[other] = None
+        if connection.state is State.ESTABLISHED and unsettled.nothing_left:
+            connection.unsettled = None
+
+    def _reset_is_exact(
+        self,
+        connection: Connection,
+        sender: Direction,
+        sequence: int,
+        acknowledged: int,
+        flags: int,
+    ) -> bool:
+        """Whether its receiver takes a RST now; one that lies ahead is kept in mind."""
+        acked = connection.acked_by(_OTHER[sender])
+        if connection.state is _SYN_RECV:
+            # A real server refuses a SYN with a RST that acknowledges it (RFC 9293, 3.10.7.1).
+            refuses = sender is _REPLY and flags & ACK
+            return sequence == acked or bool(
+                refuses and acknowledged == connection.acked_by(_REPLY)
+            )
+        if acked is None or sequence == acked:
+            return True
+        if connection.state not in REUSABLE and _ahead(sequence, acked) <= _LARGEST_WINDOW:
+            resets = _watched(connection).resets
+            resets[sender] = _nearer(resets[sender], sequence, acked)
+        return False
+
+    def _close(self, connection: Connection, sender: Direction, sequence: int, now: float) -> None:
+        """Close by a RST, and remember how it was before."""
+        if connection.state is not _CLOSE:
+            if connection.state not in REUSABLE and connection.state is not _SYN_RECV:
+                unsettled = _watched(connection)
+                unsettled.closed_by, unsettled.closed_at = sender, sequence
+                unsettled.before = connection.state
+                unsettled.resets[sender] = None
+            self._change(connection, TABLE[sender, Segment.RST][connection.state], now)
+
+    def _change(self, connection: Connection, new: State, now: float) -> None:
+        if new is not connection.state:
             connection.last_seen = now
             self._books.change_state(connection, new, now)
 
@@ -80,34 +217,63 @@ def reuses_ports(flags: int, connection: Connection) -> bool:
     return connection.state in REUSABLE and opens(flags)
 
 
-def _completes_handshake(flags: int, acknowledged: int, connection: Connection) -> bool:
-    """Whether a client's segment acknowledges the real server's SYN (or data right behind it).
+def _watched(connection: Connection) -> Unsettled:
+    """Return what the connection is watched for; from now on it is."""
+    if connection.unsettled is None:
+        connection.unsettled = Unsettled()
+    return connection.unsettled
 
-    Who forges his source address does not see that SYN, and its number is random (RFC 6528).
+
+def _completes_handshake(
+    connection: Connection, sender: Direction, sequence: int, acknowledged: int, flags: int
+) -> bool:
+    """Whether a segment in SYN_RECV ends it; else only note what it tells of the numbers."""
+    expected = connection.acked_by(_ORIGINAL)
+    if sender is _REPLY:
+        if flags & (SYN | ACK) == SYN | ACK:
+            connection.note_acked(_ORIGINAL, sequence + 1 & 0xFFFFFFFF)
+            connection.note_acked(_REPLY, acknowledged)
+            connection.unsettled = HANDSHAKE
+        elif expected is not None:
+            connection.unsettled = EARLY_DATA
+        return False
+    if flags & SYN:
+        if expected is None:
+            connection.note_acked(_REPLY, sequence + 1 & 0xFFFFFFFF)
+        return False
+    if expected is None or not flags & ACK:
+        return False
+    early = _EARLY_DATA if connection.unsettled is EARLY_DATA else 0
+    return _ahead(acknowledged, expected) <= early
+
+
+def _is_damaged(
+    connection: Connection,
+    sender: Direction,
+    buffer: bytearray,
+    l4: int,
+    end: int,
+    partial: bool,
+) -> bool:
+    """Whether the checksum of a segment is wrong.
+
+    One that holds the sum of the pseudo-header alone is left over from a capture on the sending
+    machine, whose network card was still to complete it.
     """
-    return bool(
-        flags & ACK
-        and connection.acked_by_client != NOTHING_ACKED
-        and _near(acknowledged, connection.acked_by_client)
-    )
+    if partial:
+        return False
+    key = connection.original_key if sender is _ORIGINAL else connection.reply_key
+    pseudo = ones_complement_sum(key[:-4], TCP + end - l4)
+    if ones_complement_sum(buffer[l4:end], pseudo) == 0xFFFF:
+        return False
+    return int.from_bytes(buffer[l4 + _CHECKSUM_AT : l4 + _CHECKSUM_AT + 2], "big") != pseudo
 
 
-def rst_is_credible(connection: Connection, to_server: bool, buffer: bytearray, l4: int) -> bool:
-    """Whether a RST is near what the other side acknowledged last (compare RFC 5961, section 3).
-
-    Before anything was acknowledged every RST counts, and a real server may refuse a SYN at any
-    time: with a RST whose sequence number is zero.
-    """
-    if to_server:
-        acked = connection.acked_by_server
-    elif connection.state is _SYN_RECV:
-        return True
-    else:
-        acked = connection.acked_by_client
-    return acked == NOTHING_ACKED or _near(_SEGMENT(buffer, l4)[0] >> 16, acked)
+def _ahead(number: int, of: int) -> int:
+    """How far a sequence number is ahead of another (modulo 2**32; RFC 9293, section 3.4)."""
+    return number - of & 0xFFFFFFFF
 
 
-def _near(number: int, acked: int) -> bool:
-    """Whether two numbers in ACK_UNITS are within RST_DISTANCE of each other."""
-    distance = (number - acked) & 0xFFFF
-    return min(distance, 0x10000 - distance) <= RST_DISTANCE >> 16
+def _nearer(one: int | None, other: int, to: int) -> int:
+    """Return whichever number is less far ahead: what a stranger guesses seldom is."""
+    return other if one is None or _ahead(other, to) < _ahead(one, to) else one

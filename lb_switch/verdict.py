@@ -42,7 +42,8 @@ class Reason(enum.Enum):
     ICMP_ERROR = "icmp_error"
     """An error about a packet of a known connection, translated inside and out."""
     RST_OUT_OF_WINDOW = "rst_out_of_window"
-    """A RST too far from what the other side acknowledged: forwarded, but it changes no state."""
+    """A RST whose number is not what the other side acknowledged: forwarded, but it changes no
+    state (unless the other side later acknowledges exactly so far)."""
 
     # reply
     ECHO_TO_VIP = "echo_to_vip"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from lb_switch.packet.checksum import internet_checksum, pseudo_header_sum
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.packet.protocol import TCP
 from lb_switch.packet.tcp import ACK, SYN
@@ -29,7 +30,7 @@ REAL_SERVERS6 = ("2001:db8:2::11", "2001:db8:2::12", "2001:db8:2::13")
 _VIP_BYTES = bytes([10, 0, 1, 100])
 _PORT_BYTES = PORT.to_bytes(2, "big")
 _SEQUENCE = 0x12345678
-# The engine updates checksums by what changes: they need not be right to cost what they cost.
+# The engine updates this checksum by what changes: it need not be right to cost what it costs.
 _IP = struct.pack("!BBHHHBBH", 0x45, 0, SIZE, 1, 0x4000, 64, TCP, 0xBEEF)
 
 
@@ -59,8 +60,12 @@ def client_key(number: int) -> bytes:
 
 
 def tcp_packet(key: bytes, flags: int) -> bytes:
-    """A TCP segment without data of this flow key (IPv4)."""
-    return _IP + key + struct.pack("!IIBBHHH", _SEQUENCE, _SEQUENCE, 0x50, flags, 512, 0xBEEF, 0)
+    """A TCP segment without data of this flow key (IPv4), its TCP checksum right."""
+    sequence = _SEQUENCE if flags & SYN else _SEQUENCE + 1
+    words = (sequence, _SEQUENCE + 1, 0x50, flags, 512)
+    pseudo = pseudo_header_sum(key[:4], key[4:8], TCP, 20)
+    checksum = internet_checksum(key[8:] + struct.pack("!IIBBHHH", *words, 0, 0), pseudo)
+    return _IP + key + struct.pack("!IIBBHHH", *words, checksum, 0)
 
 
 class World:

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING
 from lb_switch.connections.chain import Link
 from lb_switch.connections.tcp_state import ACTIVE, Direction, State
 from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.tally import ONE_PACKET, Traffic
+from lb_switch.tally import TO_CLIENT, TO_SERVER, Traffic, traffic_to_client, traffic_to_server
 
 if TYPE_CHECKING:
     from lb_switch.connections.table import Place
+    from lb_switch.connections.unsettled import Unsettled
     from lb_switch.nat.path import NatPath
     from lb_switch.nat.translation import Translation
     from lb_switch.servers import RealServer
 
 NOTHING_ACKED = -1
+"""Stands in the upper half of an acknowledgement number where there was none yet."""
 
-ACK_UNITS = tuple(range(1 << 16))
-"""The numbers 0 to 65,535, each made once: `ACK_UNITS[number >> 16]` is how an acknowledgement
-number is kept, in units of 64 KiB.  An `int` of its own in each direction would be 64 bytes a
-connection, and what it is kept for looks at distances of a MiB."""
+HALVES = tuple(range(1 << 16))
+"""The numbers 0 to 65,535, each made once: `HALVES[number >> 16]` and `HALVES[number & 0xFFFF]` are
+how an acknowledgement number is kept.  An `int` of its own in each direction would be 64 bytes a
+connection."""
 
 
 class Connection(Link):
@@ -33,25 +35,29 @@ class Connection(Link):
     `original_key`  flow key of the packets from the client, as they arrive
     `reply_key`     flow key of the packets from the real server, as they arrive
     `path`          the real server, and the translations of the two directions
-    `tally_to_server`, `tally_to_client`   packets and bytes seen, as tallies
-    `acked_by_client`, `acked_by_server`   the last acknowledgement number each sent, in ACK_UNITS;
-                    in SYN_RECV `acked_by_client` is the one that it is to send
+    `tally`         packets and bytes seen in both directions
+    `acked_by_client_high` and `_low`, `acked_by_server_high` and `_low`   the last acknowledgement
+                    number each sent, in HALVES; in SYN_RECV the one that it is to send
+    `unsettled`     what its opening or its end still waits for; None in between (and for UDP): then
+                    no plain ACK changes anything, and its packets may take the short road
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
     `place`         its place among those that give way when the table is full, if it is one
     `before`, `behind`   its neighbours in the bucket where the timer wheel will look at it next
     """
 
     __slots__ = (
-        "acked_by_client",
-        "acked_by_server",
+        "acked_by_client_high",
+        "acked_by_client_low",
+        "acked_by_server_high",
+        "acked_by_server_low",
         "last_seen",
         "original_key",
         "path",
         "place",
         "reply_key",
         "state",
-        "tally_to_client",
-        "tally_to_server",
+        "tally",
+        "unsettled",
     )
 
     def __init__(
@@ -65,21 +71,38 @@ class Connection(Link):
         self.before: Link | None = None
         self.behind: Link | None = None
         self.place: Place | None = None
-        self.tally_to_server = 0
-        self.tally_to_client = 0
-        self.acked_by_client = NOTHING_ACKED
-        self.acked_by_server = NOTHING_ACKED
+        self.tally = 0
+        self.acked_by_client_high = NOTHING_ACKED
+        self.acked_by_client_low = 0
+        self.acked_by_server_high = NOTHING_ACKED
+        self.acked_by_server_low = 0
+        self.unsettled: Unsettled | None = None
 
     def count(self, direction: Direction, length: int, now: float) -> None:
         """Count a packet of `length` bytes, and let the timeout start again."""
-        tally = ONE_PACKET + length
+        counted = (TO_SERVER if direction is Direction.ORIGINAL else TO_CLIENT)[length]
         self.last_seen = now
+        self.tally += counted
+        self.real_server.tally += counted
+
+    def acked_by(self, direction: Direction) -> int | None:
+        """Return the last acknowledgement number of the side that sends in `direction`.
+
+        None if there was none yet.
+        """
         if direction is Direction.ORIGINAL:
-            self.tally_to_server += tally
-            self.real_server.tally_to_server += tally
+            high, low = self.acked_by_client_high, self.acked_by_client_low
         else:
-            self.tally_to_client += tally
-            self.real_server.tally_to_client += tally
+            high, low = self.acked_by_server_high, self.acked_by_server_low
+        return None if high == NOTHING_ACKED else high << 16 | low
+
+    def note_acked(self, direction: Direction, number: int) -> None:
+        """Keep an acknowledgement number of the side that sends in `direction`."""
+        high, low = HALVES[number >> 16], HALVES[number & 0xFFFF]
+        if direction is Direction.ORIGINAL:
+            self.acked_by_client_high, self.acked_by_client_low = high, low
+        else:
+            self.acked_by_server_high, self.acked_by_server_low = high, low
 
     @property
     def protocol(self) -> int:
@@ -97,6 +120,11 @@ class Connection(Link):
         return self.state in ACTIVE
 
     @property
+    def answered(self) -> bool:
+        """Whether the real server has sent anything."""
+        return self.tally >= TO_CLIENT[0]
+
+    @property
     def is_over(self) -> bool:
         """Whether it was struck off: no timer waits for it any more."""
         return self.before is None
@@ -108,9 +136,9 @@ class Connection(Link):
     @property
     def traffic_to_server(self) -> Traffic:
         """Packets and bytes from the client."""
-        return Traffic.of(self.tally_to_server)
+        return traffic_to_server(self.tally)
 
     @property
     def traffic_to_client(self) -> Traffic:
         """Packets and bytes from the real server."""
-        return Traffic.of(self.tally_to_client)
+        return traffic_to_client(self.tally)

@@ -183,9 +183,10 @@ class ConnectionTable:
     def note_state(self, connection: Connection) -> None:
         """Note that its state has changed, and with it whether it may give way."""
         place = connection.place
-        if place is not None and place.queue is self._half_open:
+        reusable = connection.state in REUSABLE
+        if place is not None and (place.queue is self._half_open or not reusable):
             self._leave(connection)
-        if connection.state in REUSABLE and connection.place is None:
+        if reusable and connection.place is None:
             self._closed.join(connection)
 
     def _leave(self, connection: Connection) -> None:
@@ -228,7 +229,7 @@ class ConnectionTable:
     def _drop_answered(self) -> bool:
         """Take the oldest out of the unanswered if it has an answer by now."""
         oldest = self._unanswered.oldest
-        if oldest is None or not oldest.tally_to_client:
+        if oldest is None or not oldest.answered:
             return False
         self._unanswered.leave(oldest)
         return True

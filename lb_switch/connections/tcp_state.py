@@ -14,7 +14,9 @@ The rules
   after FIN_WAIT comes TIME_WAIT.  When both FINs cross (simultaneous close) the first to pass
   the switch counts as first.  A lost last ACK leaves LAST_ACK as it is: the real server repeats
   its FIN, the client its ACK.  FINs that come late change nothing.
-* A RST closes, from every state.  (Whether a RST is to be believed is decided before.)
+* A RST closes, from every state.
+* Whether a FIN or a RST is to be believed is decided before (`lb_switch.tcp_tracking`).  One that
+  proves to have been none is taken back: `WITHOUT_FIN`.
 * A SYN in TIME_WAIT or CLOSE is a new connection on the same ports: not in this table, because it
   replaces the entry.  A SYN inside a live connection changes nothing: the real server answers a
   stray one with a challenge ACK (RFC 5961, section 4).
@@ -86,13 +88,15 @@ connection from sending a whole burst of SYNs to one server.)"""
 REUSABLE = frozenset({State.TIME_WAIT, State.CLOSE})
 """A SYN on an entry in one of these is a new connection."""
 
-STEADY = frozenset(
-    state
-    for state in State
-    if state is State.UDP
-    or all(TABLE[direction, Segment.ACK][state] is state for direction in Direction)
-)
-"""States that no plain ACK leaves: packets of such a connection may take the short road."""
+WITHOUT_FIN: dict[tuple[Direction, State], State] = {
+    (Direction.ORIGINAL, _CW): _ES,
+    (Direction.REPLY, _FW): _ES,
+    (Direction.ORIGINAL, _LA): _FW,
+    (Direction.REPLY, _LA): _CW,
+    (Direction.ORIGINAL, _TW): _FW,
+    (Direction.REPLY, _TW): _CW,
+}
+"""The way back, where the FIN of this direction turns out to have been none."""
 
 DEFAULT_TIMEOUTS: dict[State, float] = {
     State.SYN_RECV: 60.0,

@@ -114,13 +114,13 @@ class _Run:
 
     def _open(self, arrival: Arrival, now: float) -> int | None:
         key = self._key(arrival)
-        self._send(key, tcp.SYN, now)
+        self._send(key, tcp.SYN, now, 0, 0)
         connection = self._switch.connections.find(self._protocol, key)
         if connection is None:
             return None
         if self._protocol == TCP:
-            self._send(connection.reply_key, tcp.SYN | tcp.ACK, now)
-            self._send(key, tcp.ACK, now)
+            self._send(connection.reply_key, tcp.SYN | tcp.ACK, now, 0, 1)
+            self._send(key, tcp.ACK, now, 1, 1)
         return self._servers.index(connection.real_server)
 
     def _end(self, arrival: Arrival, now: float) -> None:
@@ -128,14 +128,15 @@ class _Run:
         connection = self._switch.connections.find(self._protocol, key)
         if connection is None:
             return
-        self._send(key, tcp.FIN | tcp.ACK, now)
+        self._send(key, tcp.FIN | tcp.ACK, now, 1, 1)
         if self._protocol == TCP:
-            self._send(connection.reply_key, tcp.FIN | tcp.ACK, now)
-            self._send(key, tcp.ACK, now)
+            self._send(connection.reply_key, tcp.FIN | tcp.ACK, now, 1, 2)
+            self._send(key, tcp.ACK, now, 2, 2)
 
-    def _send(self, key: bytes, flags: int, now: float) -> None:
-        packet = self._packets.make(key, flags)
-        self._switch.handle_packet(packet, 0, len(packet), now)
+    def _send(self, key: bytes, flags: int, now: float, sequence: int, acknowledged: int) -> None:
+        """Send a packet of this flow; its TCP numbers count from the SYN, which has 0."""
+        packet = self._packets.make(key, flags, sequence, acknowledged)
+        self._switch.handle_packet(packet, 0, len(packet), now, partial=True)
 
     def _run_timers(self, now: float) -> None:
         """Run what is due by `now`, each at its own time."""
@@ -168,7 +169,7 @@ def _in_order(
 
 
 class _Packets:
-    """Makes the smallest packets of a flow.  Their checksums are nobody's concern here."""
+    """Makes the smallest packets of a flow, their checksums still to be completed."""
 
     def __init__(self, vip: IPAddress, protocol: int) -> None:
         l4 = 20 if protocol == TCP else 8
@@ -179,9 +180,10 @@ class _Packets:
         self._tcp = protocol == TCP
         self._addresses = 2 * len(vip.packed)
 
-    def make(self, key: bytes, flags: int) -> bytearray:
+    def make(self, key: bytes, flags: int, sequence: int, acknowledged: int) -> bytearray:
         if self._tcp:
-            rest = struct.pack("!IIBBHHH", 0, 0, 0x50, flags, 0xFFFF, 0, 0)
+            numbers = (sequence, acknowledged)
+            rest = struct.pack("!IIBBHHH", *numbers, 0x50, flags, 0xFFFF, 0, 0)
         else:
             rest = struct.pack("!HH", 8, 0xFFFF)
         ports = key[self._addresses :]

@@ -13,8 +13,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.FRAGMENT: "a later fragment: it has no ports and goes where the first one went",
     Reason.ICMP_ERROR: "an error about a translated packet: its quote is translated back",
     Reason.RST_OUT_OF_WINDOW: (
-        "a RST whose number is far from what was acknowledged, as a blind attacker's would be:"
-        " passed on, but the entry stays"
+        "a RST whose number is not the one that its receiver waits for, as a blind attacker's"
+        " would be: passed on, but the entry stays"
     ),
     Reason.ECHO_TO_VIP: "a ping to the VIP, which no machine owns: the switch answers itself",
     Reason.NO_VIRTUAL_SERVER: "no virtual server has this port of the VIP: refused",

@@ -54,8 +54,10 @@ def text(style: Style) -> Iterator[str]:
         for line in others:
             yield f"  {'':<12} {line}"
     yield ""
-    yield "A client's ACK counts only once the real server has answered.  A SYN on an"
-    yield "entry in TIME_WAIT or CLOSE begins a new connection."
+    yield "A client's ACK counts only if it acknowledges the real server's SYN, and in"
+    yield "LAST_ACK its FIN.  A FIN or a RST counts only if its receiver takes it: its"
+    yield "number is exactly what that side acknowledged last, or is acknowledged later."
+    yield "A SYN on an entry in TIME_WAIT or CLOSE begins a new connection."
 
 
 def mermaid() -> Iterator[str]:

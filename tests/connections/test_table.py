@@ -14,6 +14,7 @@ from lb_switch.nat.path import NatPath
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.servers import RealServer
+from lb_switch.tally import TO_CLIENT
 
 BOUND = 6
 SERVER = RealServer(Endpoint.parse("10.0.2.11:80"))
@@ -84,7 +85,7 @@ class TableAgainstDict(RuleBasedStateMachine):
     def answer(self, data: st.DataObject) -> None:
         members = [each for each in self.members if each.protocol == UDP]
         if members:
-            data.draw(st.sampled_from(members)).tally_to_client += 1
+            data.draw(st.sampled_from(members)).tally += TO_CLIENT[1]
 
     @invariant()
     def the_same_connections(self) -> None:
@@ -98,9 +99,7 @@ class TableAgainstDict(RuleBasedStateMachine):
         tcp = [each for each in self.members if each.protocol == TCP]
         half_open = [each for each in tcp if each.state is State.SYN_RECV]
         closed = [each for each in self.closed if each in tcp]
-        unanswered = [
-            each for each in self.members if each.protocol == UDP and not each.tally_to_client
-        ]
+        unanswered = [each for each in self.members if each.protocol == UDP and not each.answered]
         assert self.table.half_open == len(half_open)
         first = [*half_open, *closed, *unanswered, None][0]
         assert self.table.first_to_give_way(TCP) is first

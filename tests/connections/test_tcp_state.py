@@ -9,8 +9,8 @@ import pytest
 from lb_switch.connections.tcp_state import (
     ACTIVE,
     DEFAULT_TIMEOUTS,
-    STEADY,
     TABLE,
+    WITHOUT_FIN,
     Direction,
     Segment,
     State,
@@ -60,20 +60,21 @@ def test_active_ends_with_the_first_fin_or_rst() -> None:
                 assert event in {Segment.FIN, Segment.RST}
 
 
-def test_steady_states() -> None:
-    assert (
-        frozenset(
-            {
-                State.ESTABLISHED,
-                State.FIN_WAIT,
-                State.CLOSE_WAIT,
-                State.TIME_WAIT,
-                State.CLOSE,
-                State.UDP,
-            }
-        )
-        == STEADY
-    )
+def test_the_way_back_undoes_a_fin() -> None:
+    """Either the last step is undone, or that of the other side remains as if it were the first."""
+    for (direction, after), before in WITHOUT_FIN.items():
+        others = TABLE[Direction(1 - direction), Segment.FIN]
+        alone = State.ESTABLISHED if before is State.ESTABLISHED else others[State.ESTABLISHED]
+        assert before is alone
+        closed = {TABLE[direction, Segment.FIN][before], others[TABLE[direction, Segment.FIN][0]]}
+        assert after in closed
+    reached_by_fins = {
+        (direction, new)
+        for direction in Direction
+        for old, new in zip(TCP_STATES, TABLE[direction, Segment.FIN], strict=True)
+        if new is not old
+    }
+    assert reached_by_fins <= set(WITHOUT_FIN)
 
 
 @pytest.mark.parametrize(

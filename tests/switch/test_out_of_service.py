@@ -162,6 +162,7 @@ def test_a_server_removed_and_added_again_has_exact_accounts() -> None:
     again = group.add(RealServer(endpoint((str(server.endpoint.ip), server.endpoint.port)), 7))
     assert (again.active, again.weight) == (1, 7)
     check_invariants(talk.switch)
+    talk.server("A")
     talk.client("R")
     assert (again.active, again.inactive) == (0, 1)
     talk.wait(1000)

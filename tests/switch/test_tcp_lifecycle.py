@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP
 
-from lb_switch.connections.connection import NOTHING_ACKED
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, Direction, State
 from lb_switch.connections.timeouts import GRANULARITY, HORIZON
 from lb_switch.invariants import check_invariants
 from lb_switch.switch import Settings, Switch
-from lb_switch.tcp_tracking import RST_DISTANCE
 from lb_switch.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
@@ -74,6 +72,7 @@ def test_the_client_closes_first(talk: Dialogue) -> None:
     assert talk.state() is State.CLOSE_WAIT
     talk.server("A")
     talk.server("PA", b"the rest of a half-closed download")
+    talk.client("A")
     assert talk.state() is State.CLOSE_WAIT
     talk.server("FA")
     assert talk.state() is State.LAST_ACK
@@ -87,6 +86,7 @@ def test_the_server_closes_first(talk: Dialogue) -> None:
     talk.server("FA")
     assert talk.state() is State.FIN_WAIT
     talk.client("PA", b"the rest of a half-closed upload")
+    talk.server("A")
     assert talk.state() is State.FIN_WAIT
     talk.client("FA")
     assert talk.state() is State.TIME_WAIT
@@ -109,12 +109,13 @@ def test_a_lost_last_ack(talk: Dialogue) -> None:
     talk.handshake()
     talk.client("FA")
     talk.server("FA")
-    again = talk.server("FA", seq=talk.server_sequence - 1)
+    talk.server_sequence -= 1
+    again = talk.server("FA")
     assert again.action is Action.FORWARD
     assert talk.state() is State.LAST_ACK
     talk.client("A")
     assert talk.state() is State.CLOSE
-    late = talk.server("FA", seq=talk.server_sequence - 2)
+    late = talk.server("FA", seq=talk.server_sequence - 1)
     assert late.action is Action.FORWARD
     assert talk.state() is State.CLOSE
 
@@ -167,31 +168,11 @@ def test_a_reset_closes(talk: Dialogue) -> None:
     assert talk.connection.real_server.inactive == 1
 
 
-@pytest.mark.parametrize("offset", [RST_DISTANCE + (1 << 16), -RST_DISTANCE - (1 << 16), 1 << 31])
-def test_a_reset_far_from_the_window_is_forwarded_but_not_believed(
-    talk: Dialogue, offset: int
-) -> None:
-    talk.handshake()
-    talk.server("A")
-    reset = talk.client("R", seq=(talk.client_sequence + offset) % (1 << 32))
-    assert (reset.action, reset.reason) == (Action.FORWARD, Reason.RST_OUT_OF_WINDOW)
-    assert talk.state() is State.ESTABLISHED
-
-
-@pytest.mark.parametrize("offset", [0, 5000, -1, RST_DISTANCE])
-def test_a_reset_near_the_window_closes(talk: Dialogue, offset: int) -> None:
-    talk.handshake()
-    talk.server("A")
-    talk.client("R", seq=(talk.client_sequence + offset) % (1 << 32))
-    assert talk.state() is State.CLOSE
-
-
-def test_the_window_moves_with_the_short_road(talk: Dialogue) -> None:
+def test_the_exact_number_moves_with_the_short_road(talk: Dialogue) -> None:
     talk.handshake()
     for _ in range(40):
         talk.client("A", bytes(60_000))
         talk.server("A")
-    assert talk.client_sequence > 1000 + 2 * RST_DISTANCE
     old = talk.client("R", seq=1001)
     assert old.reason is Reason.RST_OUT_OF_WINDOW
     talk.client("R")
@@ -277,7 +258,7 @@ def test_unknown_tcp_may_be_scheduled() -> None:
 
 @pytest.mark.parametrize(
     ("flags", "state"),
-    [("A", State.ESTABLISHED), ("FA", State.CLOSE_WAIT), ("F", State.CLOSE_WAIT)],
+    [("A", State.ESTABLISHED), ("FA", State.CLOSE_WAIT), ("F", State.ESTABLISHED)],
 )
 def test_what_is_scheduled_in_mid_stream_has_the_state_of_its_first_segment(
     flags: str, state: State
@@ -285,7 +266,7 @@ def test_what_is_scheduled_in_mid_stream_has_the_state_of_its_first_segment(
     talk = Dialogue(switch4(Settings(unknown_tcp="schedule")))
     assert talk.client(flags, b"in the middle", ack=0x7FFFF).reason is Reason.NEW_CONNECTION
     assert talk.state() is state
-    assert talk.connection.acked_by_client == (7 if "A" in flags else NOTHING_ACKED)
+    assert talk.connection.acked_by(Direction.ORIGINAL) == (0x7FFFF if "A" in flags else None)
     check_invariants(talk.switch)
     talk.server("R", seq=0x7FFFF)
     assert talk.state() is State.CLOSE

@@ -12,6 +12,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 from lb_switch.connections.connection import Connection
+from lb_switch.connections.tcp_state import Direction
 from lb_switch.events import Event
 from lb_switch.packet.protocol import TCP as TCP_NUMBER
 from lb_switch.packet.protocol import UDP as UDP_NUMBER
@@ -44,11 +45,11 @@ def pair() -> tuple[Switch, Switch]:
         ):
             for data in (
                 tcp(client, vip, "S"),
-                tcp(rip, client, "SA"),
-                tcp(client, vip, "A"),
+                tcp(rip, client, "SA", ack=1),
+                tcp(client, vip, "A", seq=1, ack=1),
                 udp(client, vip),
                 tcp(half_open, vip, "S"),
-                tcp(rip, half_open, "SA", seq=SERVER_SEQUENCE),
+                tcp(rip, half_open, "SA", seq=SERVER_SEQUENCE, ack=1),
             ):
                 handle(switch, data, False)
         pair.append(switch)
@@ -63,16 +64,16 @@ def handle(switch: Switch, data: bytes, partial: bool, now: float = 7.0) -> tupl
 
 
 def facts(connection: Connection) -> tuple[object, ...]:
+    watched = connection.unsettled
     return (
         connection.original_key,
         connection.state,
+        watched and (watched.fins, watched.resets, watched.closed_by, watched.closed_at),
         connection.last_seen,
-        connection.acked_by_client,
-        connection.acked_by_server,
-        connection.tally_to_client,
-        connection.tally_to_server,
-        connection.real_server.tally_to_client,
-        connection.real_server.tally_to_server,
+        connection.acked_by(Direction.ORIGINAL),
+        connection.acked_by(Direction.REPLY),
+        connection.tally,
+        connection.real_server.tally,
         connection.real_server.active,
         connection.real_server.inactive,
     )
@@ -122,11 +123,9 @@ def packets(draw: st.DrawFn) -> bytes:
                 ["A", "A", "A", "PA", "", "S", "SA", "FA", "FA", "F", "FSA", "R", "UA", "EA"]
             )
         )
-        acknowledged = st.sampled_from([SERVER_SEQUENCE + 1, SERVER_SEQUENCE + (1 << 21)])
-        numbers = {
-            "seq": draw(st.integers(0, 2**32 - 1)),
-            "ack": draw(st.one_of(acknowledged, st.integers(0, 2**32 - 1))),
-        }
+        near = st.sampled_from([0, 1, 2, 3, 60, SERVER_SEQUENCE + 1, SERVER_SEQUENCE + 2, 1 << 21])
+        number = st.one_of(near, near, near, st.integers(0, 2**32 - 1))
+        numbers = {"seq": draw(number), "ack": draw(number)}
         l4 = TCP(**ports, flags=flags, options=options, **numbers)
     else:
         l4 = UDP(**ports, **draw(st.sampled_from([{}, {"chksum": 0}, {"len": 8}, {"len": 7}])))
@@ -199,18 +198,18 @@ def test_the_short_road_is_taken() -> None:
         tcp(CLIENT, VIP, "A"),
         tcp(CLIENT, VIP, "PA", b"data"),
         tcp(RIPS[0], CLIENT, "A", b"data", options=[("Timestamp", (1, 2))]),
-        tcp(CLIENT6, VIP6, "A"),
-        tcp(RIPS6[0], CLIENT6, "PA", b"data"),
+        tcp(CLIENT6, VIP6, "A", seq=1, ack=1),
+        tcp(RIPS6[0], CLIENT6, "PA", b"data", seq=1, ack=5),
         udp(CLIENT, VIP, b"twelve bytes"),
         udp(RIPS[0], CLIENT, b"twelve bytes"),
         udp(CLIENT6, VIP6, b"twelve bytes"),
-        tcp(RIPS[0], HALF_OPEN, "SA"),
-        tcp(HALF_OPEN, VIP, "A", ack=1),
-        tcp(RIPS[0], HALF_OPEN, "FA"),
-        tcp(HALF_OPEN, VIP, "FA"),
-        tcp(CLIENT6, VIP6, "FA"),
-        tcp(RIPS6[0], CLIENT6, "FA"),
-        tcp(CLIENT6, VIP6, "A"),
+        tcp(RIPS[0], HALF_OPEN, "SA", ack=1),
+        tcp(HALF_OPEN, VIP, "A", seq=1, ack=1),
+        tcp(RIPS[0], HALF_OPEN, "FA", seq=1, ack=1),
+        tcp(HALF_OPEN, VIP, "FA", seq=1, ack=2),
+        tcp(CLIENT6, VIP6, "FA", seq=5, ack=5),
+        tcp(RIPS6[0], CLIENT6, "FA", seq=5, ack=6),
+        tcp(CLIENT6, VIP6, "A", seq=6, ack=6),
     ]
     for data in ordinary:
         before = switch._short_road.packets

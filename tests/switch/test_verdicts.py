@@ -139,6 +139,7 @@ def test_a_clash_of_reply_keys_is_refused() -> None:
     data = first.server("A", b"still the first client's data")
     assert (data.packet.src, data.packet[TCP].sport) == VIP
     check_invariants(switch)
+    first.client("A")
     first.server("R")
     assert second.client("S").reason is Reason.NEW_CONNECTION, "a closed one gives way"
     answer = second.server("SA")
