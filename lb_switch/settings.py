@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.nat.answer_limit import AnswersPerSecond
 from lb_switch.nat.port_pool import FIRST_PORT, LAST_PORT
 
 
@@ -17,6 +18,7 @@ class Settings:
     max_half_open_per_source: int = 0
     """0: no limit but that of the table."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
+    answers_per_second: AnswersPerSecond = field(default_factory=AnswersPerSecond)
     timeouts: dict[State, float] = field(default_factory=lambda: dict(DEFAULT_TIMEOUTS))
     snat_ports: tuple[int, int] = (FIRST_PORT, LAST_PORT)
     """Full NAT: the first and the last source port towards a real server."""

@@ -25,6 +25,7 @@ from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import Choice, Event, PacketEvent, ServerEvent
 from lb_switch.fragment_road import FragmentRoad
 from lb_switch.nat import answers
+from lb_switch.nat.answer_limit import Answer, AnswerLimit
 from lb_switch.nat.icmp_error import is_error, quoted_packet, reversed_key, translate_error
 from lb_switch.nat.rewrite import rewrite
 from lb_switch.outcome import (
@@ -41,7 +42,9 @@ from lb_switch.outcome import (
     drop,
 )
 from lb_switch.packet import icmp, tcp
+from lb_switch.packet.damage import is_damaged
 from lb_switch.packet.flow_key import pack_endpoint
+from lb_switch.packet.nobody import is_nobodys
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.packet.udp import UDPHeader
@@ -52,9 +55,6 @@ from lb_switch.tcp_tracking import TCPTracker, opens, reuses_ports
 from lb_switch.verdict import Action, Reason, Verdict
 
 __all__ = ["Settings", "Switch"]
-
-_FIRST_MULTICAST = 224
-_V6_MULTICAST = 0xFF
 
 EXPIRE_AT_ONCE = 1000
 """Connections looked at in one call of `handle_timers`: about a millisecond of work."""
@@ -79,6 +79,8 @@ class Switch:
         """VIPs and source addresses of full NAT: what comes here is the switch's to decide."""
         self._retired: list[VirtualServer] = []
         """Removed ones that had connections when the last one was removed."""
+        self._host_addresses: frozenset[bytes] = frozenset()
+        self._answer_limit = AnswerLimit(self.settings.answers_per_second)
         self._counters = dict.fromkeys(Reason, 0)
         self._tracker = TCPTracker(self._books)
         self._short_road = ShortRoad(self.connections, self._tracker)
@@ -146,6 +148,11 @@ class Switch:
         self.settings = settings
         table.max_connections = settings.max_connections
         self._books.change_timeouts(settings.timeouts)
+        self._answer_limit.change(settings.answers_per_second)
+
+    def note_host_addresses(self, addresses: frozenset[bytes]) -> None:
+        """Take for forged what is sent to a VIP from these addresses (packed) of this machine."""
+        self._host_addresses = addresses
 
     # -- real servers ----------------------------------------------------------------------
 
@@ -275,7 +282,7 @@ class Switch:
                 return self._known(packet, connection, now)
             return self._unknown(packet, now)
         if packet.protocol in {ICMP, ICMPV6}:
-            return self._icmp(packet)
+            return self._icmp(packet, now)
         if packet.destination in self._own_addresses:
             return drop(Reason.UNSUPPORTED_PROTOCOL)
         return NOT_FOR_THE_SWITCH
@@ -297,7 +304,7 @@ class Switch:
 
     # -- ICMP ------------------------------------------------------------------------------
 
-    def _icmp(self, packet: Packet) -> Outcome:
+    def _icmp(self, packet: Packet, now: float) -> Outcome:
         if packet.fragment is not None:
             ours = packet.destination in self._own_addresses
             return drop(Reason.FRAGMENTED_ICMP) if ours else NOT_FOR_THE_SWITCH
@@ -311,8 +318,10 @@ class Switch:
         if (packet.protocol, kind) == echo:
             if self._is_forged(packet.source):
                 return drop(Reason.FORGED_SOURCE)
-            if not packet.partial and answers.icmp_is_damaged(packet):
+            if is_damaged(packet):
                 return drop(Reason.BAD_CHECKSUM)
+            if not self._answer_limit.allows(Answer.ECHO_REPLY, now):
+                return drop(Reason.ANSWER_LIMIT)
             reply = answers.echo_reply(packet)
             return Outcome(Verdict(Action.REPLY, Reason.ECHO_TO_VIP, (reply,)))
         return drop(Reason.UNSUPPORTED_PROTOCOL)
@@ -324,6 +333,9 @@ class Switch:
             key = reversed_key(quoted)
             connection = self.connections.find(quoted.protocol, key)
             if connection is not None:
+                # (This machine's own errors come by here too, from any address that it has.)
+                if is_nobodys(packet.source):
+                    return drop(Reason.FORGED_SOURCE)
                 to_server = key == connection.original_key
                 direction = Direction.ORIGINAL if to_server else Direction.REPLY
                 translate_error(packet, quoted, connection, direction)
@@ -374,16 +386,18 @@ class Switch:
         """
         virtual_server = connection.real_server.virtual_server
         assert virtual_server is not None
+        if is_damaged(packet):
+            return drop(Reason.BAD_CHECKSUM, virtual_server)
         if connection.protocol == TCP:
             asks = opens(packet.buffer[packet.l4 + 13])
             fresh = connection.state in REUSABLE or (
                 connection.state is State.SYN_RECV and virtual_server.on_down == "reschedule"
             )
             if not (asks and fresh):
-                if answers.reset(packet) is None:
+                if packet.buffer[packet.l4 + 13] & tcp.RST:
                     return None
                 self._books.forget(connection, now, "real server out of service")
-                return self._reject(packet, Reason.REAL_SERVER_DOWN, virtual_server)
+                return self._reject(packet, now, Reason.REAL_SERVER_DOWN, virtual_server)
         self._books.forget(connection, now, "real server out of service")
         outcome = self._unknown(packet, now)
         if outcome.verdict is NEW:
@@ -402,14 +416,15 @@ class Switch:
 
     def _unknown(self, packet: Packet, now: float) -> Outcome:
         key = packet.key
-        source, address = packet.source, packet.destination
+        half = (len(key) - 4) // 2
+        source, address = key[:half], key[half:-4]
         if address not in self._own_addresses:
             return NOT_FOR_THE_SWITCH
         virtual_server = self._by_endpoint.get((packet.protocol, address, key[-2:]))
         if self._is_forged(source):
             return drop(Reason.FORGED_SOURCE, virtual_server)
         if virtual_server is None:
-            return self._reject(packet, Reason.NO_VIRTUAL_SERVER)
+            return self._reject(packet, now, Reason.NO_VIRTUAL_SERVER)
         state = State.UDP
         if packet.protocol == TCP:
             state = State.SYN_RECV
@@ -417,7 +432,7 @@ class Switch:
                 if self.settings.unknown_tcp == "drop":
                     return drop(Reason.UNKNOWN_TCP, virtual_server)
                 if self.settings.unknown_tcp == "reset" or packet.buffer[packet.l4 + 13] & tcp.RST:
-                    return self._reject(packet, Reason.UNKNOWN_TCP, virtual_server)
+                    return self._reject(packet, now, Reason.UNKNOWN_TCP, virtual_server)
                 state = State.ESTABLISHED
             limit = self.settings.max_half_open_per_source
             if state is State.SYN_RECV and 0 < limit <= self.connections.half_open_of(source):
@@ -426,16 +441,12 @@ class Switch:
             return Outcome(UDP_ZERO, virtual_server)
         real_server = self._choose(key, virtual_server, now)
         if real_server is None:
-            return self._reject(packet, Reason.NO_REAL_SERVER, virtual_server)
+            return self._reject(packet, now, Reason.NO_REAL_SERVER, virtual_server)
         return self._open(packet, virtual_server, real_server, state, now)
 
     def _is_forged(self, source: bytes) -> bool:
         """Whether nobody who sends to a VIP can have this address (RFC 1122, section 3.2.1.3)."""
-        if len(source) == 4:
-            nobody = source[0] == 0 or source[0] >= _FIRST_MULTICAST
-        else:
-            nobody = source[0] == _V6_MULTICAST or not any(source)
-        return nobody or source in self._own_addresses
+        return is_nobodys(source) or source in self._own_addresses or source in self._host_addresses
 
     def _choose(self, key: bytes, virtual_server: VirtualServer, now: float) -> RealServer | None:
         """Pick the real server of a new connection; None when none is usable."""
@@ -471,9 +482,9 @@ class Switch:
                 packet.protocol, packet.key, virtual_server, real_server, state, now
             )
         except PortPoolExhaustedError:
-            return self._reject(packet, Reason.PORT_POOL_EXHAUSTED, virtual_server)
+            return self._reject(packet, now, Reason.PORT_POOL_EXHAUSTED, virtual_server)
         except KeyClashError:
-            return self._reject(packet, Reason.KEY_CLASH, virtual_server)
+            return self._reject(packet, now, Reason.KEY_CLASH, virtual_server)
         except TableFullError:
             return drop(Reason.TABLE_FULL, virtual_server)
         if state is State.SYN_RECV:
@@ -486,14 +497,23 @@ class Switch:
         return Outcome(verdict, virtual_server, connection, Direction.ORIGINAL)
 
     def _reject(
-        self, packet: Packet, reason: Reason, virtual_server: VirtualServer | None = None
+        self,
+        packet: Packet,
+        now: float,
+        reason: Reason,
+        virtual_server: VirtualServer | None = None,
     ) -> Outcome:
         """Say no to the sender: RST for TCP, port unreachable for UDP."""
-        answer = (
-            answers.reset(packet) if packet.protocol == TCP else answers.port_unreachable(packet)
-        )
-        if answer is None:
+        if _lacks_checksum(packet):
+            return Outcome(UDP_ZERO, virtual_server)
+        if is_damaged(packet):
+            return drop(Reason.BAD_CHECKSUM, virtual_server)
+        is_tcp = packet.protocol == TCP
+        if is_tcp and packet.buffer[packet.l4 + 13] & tcp.RST:
             return drop(reason, virtual_server)
+        if not self._answer_limit.allows(Answer.RESET if is_tcp else Answer.ICMP_ERROR, now):
+            return drop(Reason.ANSWER_LIMIT, virtual_server)
+        answer = answers.reset(packet) if is_tcp else answers.port_unreachable(packet)
         return Outcome(Verdict(Action.REPLY, reason, (answer,)), virtual_server)
 
     # -- timers ----------------------------------------------------------------------------

@@ -78,10 +78,13 @@ class Reason(enum.Enum):
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     """To a VIP, but neither TCP nor UDP nor an ICMP message the switch handles."""
     FORGED_SOURCE = "forged_source"
-    """Sent to a VIP from an address that can be nobody's there: a VIP itself, the unspecified or a
-    multicast address (RFC 1122, section 3.2.1.3).  Answering would start a loop or hit many."""
+    """Sent to a VIP from an address that can be nobody's there: a VIP itself, an unspecified,
+    loopback, multicast, reserved or IPv4-mapped one, or this machine's own (RFC 1122, section
+    3.2.1.3).  Answering would start a loop, reach the switch itself or hit many."""
     BAD_CHECKSUM = "bad_checksum"
-    """An echo request that was damaged on its way: an answer would call it sound."""
+    """To be answered or refused, but it was damaged on its way: an answer would call it sound."""
+    ANSWER_LIMIT = "answer_limit"
+    """To be answered or refused, but so many were that the switch says nothing for the moment."""
     UDP_ZERO_CHECKSUM = "udp_zero_checksum"
     """UDP over IPv6 without a checksum, which RFC 8200, section 8.1, forbids."""
     FRAGMENT_HELD = "fragment_held"

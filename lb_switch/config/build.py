@@ -6,6 +6,7 @@ from lb_switch.config import schema
 from lb_switch.config.schema import Config, SwitchTable, VirtualServerTable
 from lb_switch.connections.tcp_state import State
 from lb_switch.health.check import HealthCheck
+from lb_switch.nat.answer_limit import AnswersPerSecond
 from lb_switch.packet.endpoint import IPAddress
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.scheduling import catalogue
@@ -30,6 +31,7 @@ def settings(table: SwitchTable) -> Settings:
         max_connections=table.max_connections,
         max_half_open_per_source=table.max_half_open_per_source,
         unknown_tcp=table.unknown_tcp,
+        answers_per_second=AnswersPerSecond(**table.answers_per_second.model_dump()),
         timeouts={state: getattr(table.timeouts, state.name.lower()) for state in State},
     )
 

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from lb_switch.config.schema import Config, RealServerTable, Table, VirtualServerTable
 
 CHANGEABLE = frozenset(
-    {"hash_key", "max_connections", "max_half_open_per_source", "timeouts", "unknown_tcp"}
+    {
+        "answers_per_second",
+        "hash_key",
+        "max_connections",
+        "max_half_open_per_source",
+        "timeouts",
+        "unknown_tcp",
+    }
 )
 """Keys of [switch] that may change while the switch runs."""
 

@@ -151,6 +151,23 @@ class Timeouts(Table):
     """A UDP connection."""
 
 
+Rate = Annotated[int, Field(ge=0, le=1_000_000_000)]
+
+
+class AnswersPerSecond(Table):
+    """How many answers of its own the switch sends in a second; 50 may leave at once.  0: no limit.
+
+    What is over the limit is dropped with the reason `answer_limit`.
+    """
+
+    icmp_errors: Rate = 1000
+    """Port unreachables, for UDP that is refused (RFC 4443 asks for a limit; Linux's default)."""
+    resets: Rate = 0
+    """RSTs, for TCP that is refused.  Who gets none tries again, or waits."""
+    echo_replies: Rate = 0
+    """To pings of a VIP."""
+
+
 class SwitchTable(Table):
     """The switch itself."""
 
@@ -166,6 +183,8 @@ class SwitchTable(Table):
     """The key of sh and mh; empty: a documented constant.  Same key, same choice, on any host."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
     """What a TCP packet meets that is neither a SYN nor of a known connection."""
+    answers_per_second: AnswersPerSecond = AnswersPerSecond()
+    """Bounds of what the switch itself says, by kind."""
     max_half_open_per_source: Annotated[int, Field(ge=0)] = 0
     """Half-open connections one source address may have; more SYNs are dropped.  0: no limit."""
     timeouts: Timeouts = Timeouts()

@@ -21,15 +21,13 @@ _V6_QUOTE = 1280 - ipv6.HEADER_LENGTH - icmp.HEADER_LENGTH
 """RFC 4443, section 2.4 (c): as much as fits into the minimum IPv6 MTU."""
 
 
-def reset(packet: Packet) -> bytes | None:
+def reset(packet: Packet) -> bytes:
     """Answer a TCP segment with a RST, as a closed port does (RFC 9293, section 3.10.7.1).
 
-    None for a segment that is a RST itself.  The answer is acceptable to the sender in every
+    The segment must not be a RST itself.  The answer is acceptable to the sender in every
     state: its sequence number is the one the sender last acknowledged.
     """
     segment = TCPHeader(packet.buffer, packet.l4)
-    if segment.flags & tcp.RST:
-        return None
     answer = bytearray(tcp.MIN_LENGTH)
     header = TCPHeader(answer)
     header.source_port = segment.destination_port
@@ -56,15 +54,6 @@ def port_unreachable(packet: Packet) -> bytes:
         kind, code = icmp.V6_DESTINATION_UNREACHABLE, icmp.V6_PORT_UNREACHABLE
         quote = whole[:_V6_QUOTE]
     return _icmp_answer(packet, kind, code, 0, quote)
-
-
-def icmp_is_damaged(packet: Packet) -> bool:
-    """Whether the checksum of an ICMP or ICMPv6 message is wrong."""
-    message = packet.payload
-    pseudo = 0
-    if packet.version == 6:
-        pseudo = _pseudo_sum(packet, ICMPV6, len(message))
-    return checksum.internet_checksum(message, pseudo) != 0
 
 
 def echo_reply(packet: Packet) -> bytes:

@@ -203,6 +203,14 @@ ONE_ERROR = [
             " (107 bytes)"
         ),
     ),
+    (
+        SWITCH + "[switch.answers_per_second]\nresets = -1",
+        "switch.answers_per_second.resets: -1 must be at least 0",
+    ),
+    (
+        SWITCH + "[switch.answers_per_second]\nicmp_errors = 0.5",
+        "switch.answers_per_second.icmp_errors: 0.5 is not a whole number",
+    ),
     (SWITCH + "[switch.timeouts]\nudp = 0", "switch.timeouts.udp: 0 must be greater than 0"),
     (
         SWITCH + "[switch.timeouts]\nclose = inf",
@@ -228,7 +236,7 @@ ONE_ERROR = [
         (
             'switch."a\\nb": unknown key; known here: capture, queue, '
             "control_socket, max_connections, hash_key, unknown_tcp,"
-            " max_half_open_per_source, timeouts"
+            " answers_per_second, max_half_open_per_source, timeouts"
         ),
     ),
     # missing and mistyped tables

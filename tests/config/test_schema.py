@@ -11,7 +11,7 @@ from lb_switch.config.schema import Timeouts, json_schema
 def test_every_key_is_described() -> None:
     schema = json_schema()
     tables = [schema, *schema["$defs"].values()]
-    assert len(tables) == 6
+    assert len(tables) == 7
     for table in tables:
         assert table["additionalProperties"] is False
         for key, value in table["properties"].items():

@@ -89,6 +89,7 @@ def written() -> dict[str, bytes]:
             for _ in range(8)
             for member, up in ((0, 0), (0, 1), (1, 0), (1, 1))
         )
+        inputs[f"refused-{version}"] = step(UDP, 0, way(version, 3)) * 60
         inputs[f"fragmented-echo-{version}"] = step(FRAGMENT, 4, where, 0x20) * 9
         held = [step(FRAGMENT, number, where, 0x30 | at) for number in (0, 1) for at in (1, 4, 7)]
         inputs[f"held-{version}"] = b"".join(held) * 3
