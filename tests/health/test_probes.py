@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +139,71 @@ def test_http_fails(sentence: str, behaviour: Behaviour, finding: str) -> None:
 )
 def test_http_times_out(sentence: str, behaviour: Behaviour) -> None:
     assert judge("http", behaviour, SHORT) == (False, "timeout after 0.1 s"), sentence
+
+
+@contextlib.contextmanager
+def dribbling(data: bytes, gap: float) -> Iterator[int]:
+    """Yield a port where each connection is sent a byte every `gap` seconds, by a thread."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for byte in data:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(gap)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            with contextlib.suppress(OSError):
+                socket.create_connection(listener.getsockname(), 1).close()
+            thread.join()
+
+
+def test_a_dribbled_answer_has_one_timeout_for_all_of_it() -> None:
+    """Every byte comes in time, their last one does not."""
+    with dribbling(OK, 0.01) as port:
+        late = asyncio.run(probe(target("http", port, 0.2)))
+    assert late[:2] == (False, "timeout after 0.2 s")
+    assert 0.2 <= late.seconds < 0.38
+    with dribbling(OK, 0.01) as port:
+        assert asyncio.run(probe(target("http", port)))[:2] == (True, "status 200")
+
+
+@pytest.mark.parametrize("kind", ["icmp", "tcp", "http"])
+def test_what_is_found_behind_the_deadline_is_not_found(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turns of other probes are long: the answer is read in one that ends too late."""
+
+    async def found(probed: Target) -> str:
+        await asyncio.sleep(0.01)
+        time.sleep(0.15)
+        return "what it found"
+
+    monkeypatch.setattr(probes, "PROBES", {kind: found})
+    result = asyncio.run(probe(target(kind, 1, SHORT)))
+    assert result[:2] == (False, "timeout after 0.1 s")
+    assert result.seconds >= 0.15
+    assert asyncio.run(probe(target(kind, 1)))[:2] == (True, "what it found")
+
+
+def test_an_http_answer_that_is_parsed_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    import h11
+
+    original = h11.Connection.receive_data
+
+    def slow(self: Any, data: bytes) -> None:
+        time.sleep(0.15)
+        original(self, data)
+
+    monkeypatch.setattr(h11.Connection, "receive_data", slow)
+    assert judge("http", says(OK), SHORT) == (False, "timeout after 0.1 s")
 
 
 @pytest.mark.parametrize(
