@@ -111,11 +111,13 @@ def test_settings() -> None:
         "max_connections": 5,
         "max_half_open_per_source": 7,
         "unknown_tcp": "drop",
+        "answers_per_second": {"resets": 20},
         "timeouts": {"time_wait": 1, "udp": 2.5},
     }
     settings = build(validate({"switch": table})).settings
     assert (settings.max_connections, settings.unknown_tcp) == (5, "drop")
     assert settings.max_half_open_per_source == 7
+    assert settings.answers_per_second == (1000, 20, 0)
     expected = {**DEFAULT_TIMEOUTS, State.TIME_WAIT: 1.0, State.UDP: 2.5}
     assert settings.timeouts == expected
 

@@ -75,8 +75,26 @@ def test_every_change_is_a_line(old: dict[str, Any], new: dict[str, Any], lines:
 
 def test_only_some_keys_of_the_switch_need_a_restart() -> None:
     old = validate({})
-    assert refused(old, validate(switch(unknown_tcp="drop", timeouts={"udp": 1}))) == []
+    assert (
+        refused(
+            old,
+            validate(
+                switch(unknown_tcp="drop", timeouts={"udp": 1}, answers_per_second={"resets": 1})
+            ),
+        )
+        == []
+    )
     assert refused(old, validate(switch(capture="nfqueue", queue=3, hash_key="x"))) == [
         "switch.capture: 'tun' cannot become 'nfqueue' while the switch runs: restart it",
         "switch.queue: 0 cannot become 3 while the switch runs: restart it",
+    ]
+
+
+def test_a_limit_of_answers_is_told_by_its_kind() -> None:
+    lines = describe(
+        validate(switch()), validate(switch(answers_per_second={"resets": 5, "icmp_errors": 0}))
+    )
+    assert lines == [
+        "switch.answers_per_second.icmp_errors: 1000 -> 0",
+        "switch.answers_per_second.resets: 0 -> 5",
     ]

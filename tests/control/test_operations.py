@@ -215,6 +215,8 @@ def test_settings_of_the_switch(live: Live) -> None:
     live.reload('[switch]\nunknown_tcp = "drop"\nmax_connections = 10\n' + web())
     assert live.switch.settings.unknown_tcp == "drop"
     assert live.switch.settings.max_connections == 10
+    live.reload("[switch.answers_per_second]\nicmp_errors = 0\nresets = 5\n" + web())
+    assert live.switch.settings.answers_per_second == (0, 5, 0)
 
 
 # --- refusals -------------------------------------------------------------------------------------
