@@ -1,7 +1,7 @@
 """The beginning and the end of connections, so that all the books agree.
 
-A connection stands in several books: the table (under two keys), the timers, the accounts of its
-real server, and with full NAT in a pool of ports.  Only here is a connection written into them or
+A connection stands in several books: the table (under two keys), a queue, the accounts of its real
+server, and with full NAT in a pool of ports.  Only here is a connection written into them or
 struck off, always in all of them.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from lb_switch.connections.connection import Connection
+from lb_switch.connections.queues import Queues
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
-from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import ConnectionEvent, Event, Stage
 from lb_switch.nat.path import NatPath
 from lb_switch.nat.port_pool import PortPool
@@ -30,10 +30,10 @@ class Bookkeeping:
     """Open connections, change their state, forget them."""
 
     def __init__(
-        self, connections: ConnectionTable, timers: TimerWheel, snat_ports: tuple[int, int]
+        self, connections: ConnectionTable, queues: Queues, snat_ports: tuple[int, int]
     ) -> None:
         self._connections = connections
-        self._timers = timers
+        self._queues = queues
         self._snat_ports = snat_ports
         self._port_pools: WeakValueDictionary[tuple[int, bytes], PortPool] = WeakValueDictionary()
         """By protocol and reply key without its last two bytes, which are the port.  Real servers
@@ -87,7 +87,7 @@ class Bookkeeping:
             raise
         real_server.active += 1
         real_server.connections_total += 1
-        self._timers.arm(connection, now)
+        self._queues.join(connection, now, one_packet=one_packet)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, state))
         return connection
@@ -102,10 +102,11 @@ class Bookkeeping:
             self.forget(clash.holder, now, "its reply key was needed")
             self._insert(connection, now, reply_only=reply_only)
         except TableFullError:
-            superfluous = self._connections.first_to_give_way(connection.protocol)
+            table = self._connections
+            superfluous = self._queues.give_way(connection.protocol, now, table.max_connections)
             if superfluous is None:
                 raise
-            self.forget(superfluous, now, "evicted: the table is full")
+            self._strike_off(superfluous, now, "evicted: the table is full")
             self._insert(connection, now, reply_only=reply_only)
 
     def _port_pool(self, protocol: int, ends: bytes) -> PortPool:
@@ -123,30 +124,31 @@ class Bookkeeping:
         if old in ACTIVE and new not in ACTIVE:
             connection.real_server.active -= 1
             connection.real_server.inactive += 1
-        self._connections.note_state(connection)
-        self._timers.rearm(connection, old, now)
+        if old is State.SYN_RECV or new is State.SYN_RECV:
+            self._connections.note_state(connection, old)
+        self._queues.note_state(connection, old, now)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
 
     def change_timeouts(self, timeouts: dict[State, float]) -> None:
         """Take other timeouts, in seconds by state."""
-        self._timers.change_timeouts(timeouts)
+        self._queues.change_timeouts(timeouts)
 
     # -- the end ---------------------------------------------------------------------------
 
     def forget(self, connection: Connection, now: float, cause: str) -> None:
         """Strike a connection off before its time.  `cause` is for whoever listens."""
-        self._timers.disarm(connection)
+        self._queues.leave(connection)
         self._strike_off(connection, now, cause)
 
     def forget_expired(self, now: float, limit: int) -> None:
         """Strike off the connections whose time is up, after looking at `limit` at the most."""
-        for connection in self._timers.expired(now, limit):
+        for connection in self._queues.expired(now, limit):
             self._strike_off(connection, now, "timeout")
 
     def next_deadline(self) -> float | None:
         """When `forget_expired` has something to do."""
-        return self._timers.next_deadline()
+        return self._queues.next_deadline()
 
     def _strike_off(self, connection: Connection, now: float, cause: str) -> None:
         self._connections.remove(connection)

@@ -8,12 +8,22 @@ from __future__ import annotations
 from collections import Counter
 
 from lb_switch.connections.chain import Link
-from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
+from lb_switch.connections.queues import UDP_KINDS, Kind, kind_of
+from lb_switch.connections.tcp_state import ACTIVE, State
 from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer
 from lb_switch.switch import Switch
+
+_LIVE = frozenset({Kind.MID_STREAM, Kind.PROVED})
+_KINDS_BY_STATE: dict[State, frozenset[Kind]] = {
+    **dict.fromkeys(State, _LIVE),
+    State.SYN_RECV: frozenset({Kind.HALF_OPEN}),
+    State.TIME_WAIT: frozenset({Kind.CLOSED}),
+    State.CLOSE: frozenset({Kind.CLOSED}),
+    State.UDP: frozenset(UDP_KINDS),
+}
 
 
 class InvariantError(AssertionError):
@@ -26,6 +36,7 @@ def check_invariants(switch: Switch) -> None:
     active: Counter[RealServer] = Counter()
     inactive: Counter[RealServer] = Counter()
     ports_out: Counter[PortPool] = Counter()
+    queued: Counter[Kind] = Counter()
     count = half_open = number_of_keys = 0
     for connection in table:
         count += 1
@@ -57,20 +68,24 @@ def check_invariants(switch: Switch) -> None:
             _is_linked(connection),
             "a connection without a timer",
         )
-        if connection.protocol == UDP:
-            superfluous = not connection.tally_to_client
-            _require(
-                table.may_give_way(connection) or not superfluous,
-                "an unanswered connection is not among those that may give way",
-            )
-        else:
-            superfluous = connection.state is State.SYN_RECV or connection.state in REUSABLE
-            _require(
-                table.may_give_way(connection) == superfluous,
-                f"whether it may give way is wrong in {connection.state.name}",
-            )
+        queue = connection.queue
+        assert queue is not None
+        queued[queue.kind] += 1
+        _require(queue is switch.queues.by_kind[queue.kind], "it stands in another switch's queue")
+        _require(
+            queue.kind in _KINDS_BY_STATE[connection.state]
+            and (queue.kind is Kind.ONE_PACKET) == one_packet
+            # What it has proved since it was looked at may not be noted yet; less it cannot be.
+            and queue.kind <= kind_of(connection),
+            f"a connection in {connection.state.name} stands among {queue.kind.name}",
+        )
     for pool, number in ports_out.items():
         _require(pool.in_use == number, f"{pool.in_use} ports are out, {number} connections")
+    for queue in switch.queues.by_kind:
+        _require(
+            queue.length == queued[queue.kind],
+            f"{queue.kind.name} says {queue.length}, and holds {queued[queue.kind]}",
+        )
     held = sum(len(shard) for shards in table.shards.values() for shard in shards)
     _require(held == number_of_keys, f"{held} keys, but {count} connections have {number_of_keys}")
     _require(len(table) == count, f"the table says {len(table)}, and holds {count}")

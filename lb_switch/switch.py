@@ -19,9 +19,9 @@ from collections.abc import Callable
 from lb_switch.bookkeeping import Bookkeeping, PortPoolExhaustedError
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.fragments import FragmentTracker
+from lb_switch.connections.queues import Queues
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import REUSABLE, Direction, State
-from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import Choice, Event, PacketEvent, ServerEvent
 from lb_switch.fragment_road import FragmentRoad
 from lb_switch.nat import answers
@@ -70,10 +70,9 @@ class Switch:
             self.settings.max_connections,
             count_half_open_by_source=self.settings.max_half_open_per_source > 0,
         )
+        self.queues = Queues(self.settings.timeouts)
         self._observer: Callable[[Event], None] | None = None
-        self._books = Bookkeeping(
-            self.connections, TimerWheel(self.settings.timeouts), self.settings.snat_ports
-        )
+        self._books = Bookkeeping(self.connections, self.queues, self.settings.snat_ports)
         self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
         self._own_addresses: Counter[bytes] = Counter()
         """VIPs and source addresses of full NAT: what comes here is the switch's to decide."""

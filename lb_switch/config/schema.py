@@ -161,7 +161,8 @@ class SwitchTable(Table):
     control_socket: Annotated[str, AfterValidator(_check_socket_path)] = DEFAULT_CONTROL_SOCKET
     """The Unix socket on which `lb-switch show` and its like find the running switch."""
     max_connections: Count = 1_000_000
-    """The connection table's bound; half-open connections make room first."""
+    """The connection table's bound.  Half-open, closed, and UDP connections make room when it is
+    reached, each kind for itself; TCP that was proved by its handshake never does."""
     hash_key: str = ""
     """The key of sh and mh; empty: a documented constant.  Same key, same choice, on any host."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"

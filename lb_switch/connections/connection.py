@@ -14,7 +14,7 @@ from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import ONE_PACKET, Traffic
 
 if TYPE_CHECKING:
-    from lb_switch.connections.table import Place
+    from lb_switch.connections.queues import Queue
     from lb_switch.nat.path import NatPath
     from lb_switch.nat.translation import Translation
     from lb_switch.servers import RealServer
@@ -37,8 +37,8 @@ class Connection(Link):
     `acked_by_client`, `acked_by_server`   the last acknowledgement number each sent, in ACK_UNITS;
                     in SYN_RECV `acked_by_client` is the one that it is to send
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
-    `place`         its place among those that give way when the table is full, if it is one
-    `before`, `behind`   its neighbours in the bucket where the timer wheel will look at it next
+    `queue`         the queue that it stands in, which is a timer wheel
+    `before`, `behind`   its neighbours in the bucket where the queue will look at it next
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Connection(Link):
         "last_seen",
         "original_key",
         "path",
-        "place",
+        "queue",
         "reply_key",
         "state",
         "tally_to_client",
@@ -64,7 +64,7 @@ class Connection(Link):
         self.last_seen = now
         self.before: Link | None = None
         self.behind: Link | None = None
-        self.place: Place | None = None
+        self.queue: Queue | None = None
         self.tally_to_server = 0
         self.tally_to_client = 0
         self.acked_by_client = NOTHING_ACKED
