@@ -8,7 +8,7 @@ struck off, always in all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.queues import Queues
@@ -16,28 +16,30 @@ from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFul
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
 from lb_switch.events import ConnectionEvent, Event, Stage
 from lb_switch.nat.path import NatPath
-from lb_switch.nat.port_pool import PortPool
+from lb_switch.nat.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.packet.flow_key import source_address
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer, VirtualServer
 
+if TYPE_CHECKING:
+    from lb_switch.nat.port_pool import PortPool
 
-class PortPoolExhaustedError(Exception):
-    """Full NAT: no source port is left towards this real server."""
+__all__ = ["Bookkeeping", "PortPoolExhaustedError"]
 
 
 class Bookkeeping:
     """Open connections, change their state, forget them."""
 
     def __init__(
-        self, connections: ConnectionTable, queues: Queues, snat_ports: tuple[int, int]
+        self,
+        connections: ConnectionTable,
+        queues: Queues,
+        snat_ports: tuple[int, int],
+        port_secret: bytes,
     ) -> None:
         self._connections = connections
         self._queues = queues
-        self._snat_ports = snat_ports
-        self._port_pools: WeakValueDictionary[tuple[int, bytes], PortPool] = WeakValueDictionary()
-        """By protocol and reply key without its last two bytes, which are the port.  Real servers
-        and connections own them: what has neither any more is forgotten."""
+        self._source_ports = SourcePorts(connections, snat_ports, port_secret, self._take_port)
         self.observer: Callable[[Event], None] | None = None
 
     # -- the beginning ---------------------------------------------------------------------
@@ -62,35 +64,43 @@ class Bookkeeping:
         """
         rip, port = real_server.packed
         one_packet = virtual_server.one_packet and protocol == UDP
-        if virtual_server.forward == "full_nat":
-            snat = virtual_server.snat.packed
-            pool = real_server.port_pool = self._port_pool(protocol, rip + snat + port)
-            snat_port = pool.allocate()
-            if snat_port is None:
-                raise PortPoolExhaustedError
-            reply_key = rip + snat + port + snat_port.to_bytes(2, "big")
-            path = NatPath(real_server, key, reply_key, pool)
-        else:
-            reply_key = rip + source_address(key) + port + key[-4:-2]
-            if one_packet:
-                known = self._connections.find(UDP, reply_key)
-                if known is not None and known.original_key == key:
-                    return known
-            if real_server.path is None:
-                real_server.path = NatPath(real_server, key, reply_key)
-            path = real_server.path
-        connection = Connection(key, reply_key, path, state, now)
+        pool: PortPool | None = None
+        source_port = 0
+        connection: Connection | None = None
         try:
+            if virtual_server.forward == "full_nat":
+                pool, source_port = self._source_ports.take(
+                    protocol, key, virtual_server, real_server, now
+                )
+                reply_key = pool.ends + source_port.to_bytes(2, "big")
+                path = NatPath(real_server, key, reply_key, pool)
+            else:
+                reply_key = rip + source_address(key) + port + key[-4:-2]
+                if one_packet:
+                    known = self._connections.find(UDP, reply_key)
+                    if known is not None and known.original_key == key:
+                        return known
+                if real_server.path is None:
+                    real_server.path = NatPath(real_server, key, reply_key)
+                path = real_server.path
+            connection = Connection(key, reply_key, path, state, now)
             self._insert(connection, now, reply_only=one_packet)
-        except (KeyClashError, TableFullError):
-            self._release_port(connection)
+            self._queues.join(connection, now, one_packet=one_packet)
+        except BaseException:  # memory may run out anywhere
+            if connection is not None and self._stands(connection):
+                self._connections.remove(connection)
+                self._queues.leave(connection)
+            if pool is not None:
+                pool.release(source_port)
             raise
         real_server.active += 1
         real_server.connections_total += 1
-        self._queues.join(connection, now, one_packet=one_packet)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, state))
         return connection
+
+    def _stands(self, connection: Connection) -> bool:
+        return self._connections.find(connection.protocol, connection.reply_key) is connection
 
     def _insert(self, connection: Connection, now: float, *, reply_only: bool) -> None:
         """Insert; a closed one with the same key gives way, and in a full table what may."""
@@ -108,12 +118,6 @@ class Bookkeeping:
                 raise
             self._strike_off(superfluous, now, "evicted: the table is full")
             self._insert(connection, now, reply_only=reply_only)
-
-    def _port_pool(self, protocol: int, ends: bytes) -> PortPool:
-        pool = self._port_pools.get((protocol, ends))
-        if pool is None:
-            pool = self._port_pools[protocol, ends] = PortPool(*self._snat_ports)
-        return pool
 
     # -- the middle ------------------------------------------------------------------------
 
@@ -160,6 +164,9 @@ class Bookkeeping:
         if self.observer is not None:
             state = connection.state
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
+
+    def _take_port(self, connection: Connection, now: float) -> None:
+        self.forget(connection, now, "evicted: its source port was needed")
 
     def _release_port(self, connection: Connection) -> None:
         pool = connection.path.port_pool

@@ -35,7 +35,7 @@ def check_invariants(switch: Switch) -> None:
     table = switch.connections
     active: Counter[RealServer] = Counter()
     inactive: Counter[RealServer] = Counter()
-    ports_out: Counter[PortPool] = Counter()
+    ports_out: dict[PortPool, set[int]] = {}
     queued: Counter[Kind] = Counter()
     count = half_open = number_of_keys = 0
     for connection in table:
@@ -63,7 +63,12 @@ def check_invariants(switch: Switch) -> None:
             f"the reply key of {connection.original_key.hex()} is not that of {rip}",
         )
         if connection.path.port_pool is not None:
-            ports_out[connection.path.port_pool] += 1
+            ports = ports_out.setdefault(connection.path.port_pool, set())
+            ports.add(int.from_bytes(connection.reply_key[-2:], "big"))
+            _require(
+                connection.reply_key[:-2] == connection.path.port_pool.ends,
+                "its source port is of another pool",
+            )
         _require(
             _is_linked(connection),
             "a connection without a timer",
@@ -79,8 +84,19 @@ def check_invariants(switch: Switch) -> None:
             and queue.kind <= kind_of(connection),
             f"a connection in {connection.state.name} stands among {queue.kind.name}",
         )
-    for pool, number in ports_out.items():
-        _require(pool.in_use == number, f"{pool.in_use} ports are out, {number} connections")
+    for group in switch.virtual_servers.values():
+        for server in group.real_servers:
+            for pool in server.port_pools:
+                ports_out.setdefault(pool, set())
+    for pool, ports in ports_out.items():
+        # Each is a connection's: reply keys are unique.
+        _require(
+            pool.in_use == len(ports), f"{pool.in_use} ports are out, {len(ports)} connections"
+        )
+        free = pool.given_back
+        _require(
+            len({*free, *ports}) == len(free) + len(ports), "a port came back twice, or is in use"
+        )
     for queue in switch.queues.by_kind:
         _require(
             queue.length == queued[queue.kind],

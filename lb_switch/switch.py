@@ -72,7 +72,9 @@ class Switch:
         )
         self.queues = Queues(self.settings.timeouts)
         self._observer: Callable[[Event], None] | None = None
-        self._books = Bookkeeping(self.connections, self.queues, self.settings.snat_ports)
+        self._books = Bookkeeping(
+            self.connections, self.queues, self.settings.snat_ports, self.settings.port_secret
+        )
         self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
         self._own_addresses: Counter[bytes] = Counter()
         """VIPs and source addresses of full NAT: what comes here is the switch's to decide."""
@@ -110,14 +112,14 @@ class Switch:
         self._retired = [each for each in self._retired if each is not virtual_server]
         self.virtual_servers[virtual_server.name] = virtual_server
         self._by_endpoint[place] = virtual_server
-        self._own_addresses.update((address, virtual_server.snat.packed))
+        self._own_addresses.update((address, *(ip.packed for ip in virtual_server.snats)))
 
     def remove_virtual_server(self, virtual_server: VirtualServer) -> None:
         """Take no new connections for it; live ones go on."""
         address, port = pack_endpoint(virtual_server.endpoint)
         del self.virtual_servers[virtual_server.name]
         del self._by_endpoint[virtual_server.protocol, address, port]
-        self._own_addresses.subtract((address, virtual_server.snat.packed))
+        self._own_addresses.subtract((address, *(ip.packed for ip in virtual_server.snats)))
         self._own_addresses += Counter()
         self._retired = [each for each in (*self._retired, virtual_server) if each.has_connections]
 
@@ -137,6 +139,8 @@ class Switch:
             raise ValueError("max_half_open_per_source cannot be switched on or off while running")
         if settings.snat_ports != old.snat_ports:
             raise ValueError("snat_ports cannot change while running")
+        if settings.port_secret != old.port_secret:
+            raise ValueError("port_secret cannot change while running")
         if settings.max_connections < len(table):
             raise ValueError(
                 f"max_connections cannot become {settings.max_connections}:"
@@ -290,7 +294,8 @@ class Switch:
         if any(source in each.addresses for each in self.virtual_servers.values()):
             return True
         return any(
-            source in each.addresses or destination in {each.endpoint.ip.packed, each.snat.packed}
+            source in each.addresses
+            or destination in {ip.packed for ip in (each.endpoint.ip, *each.snats)}
             for each in self._retired
         )
 

@@ -20,6 +20,9 @@ KeyPart = Literal["src_ip", "src_port", "dst_ip", "dst_port"]
 
 DEFAULT_CONTROL_SOCKET = "/run/lb-switch/control.sock"
 
+MAX_SNATS = 64
+"""Source addresses of one virtual server, at the most."""
+
 LONGEST_SOCKET_PATH = 107
 """Bytes of `sun_path` without its final NUL (unix(7))."""
 
@@ -49,6 +52,21 @@ def parse_snat(value: object) -> IPAddress | None:
         raise ValueError(f"{value!r} is not an IP address (without a port)") from None
     _refuse_unusable(ip, value)
     return ip
+
+
+def parse_snats(value: object) -> tuple[IPAddress, ...]:
+    """Read a source address, or a list; an empty string or list is none.  Raises ValueError."""
+    if not isinstance(value, list | tuple):
+        ip = parse_snat(value)
+        return () if ip is None else (ip,)
+    if len(value) > MAX_SNATS:
+        raise ValueError(f"{len(value)} addresses are more than {MAX_SNATS}")
+    addresses = tuple(ip for text in value if (ip := parse_snat(text)) is not None)
+    if len(addresses) < len(value):
+        raise ValueError("an address in the list is empty")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("an address stands there twice")
+    return addresses
 
 
 def parse_host(value: object) -> tuple[IPAddress, ...]:
@@ -101,9 +119,16 @@ _ENDPOINT_SCHEMA: dict[str, Any] = {
 
 EndpointText = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT_SCHEMA)]
 SnatText = Annotated[
-    ipaddress.IPv4Address | ipaddress.IPv6Address | None,
-    PlainValidator(parse_snat),
-    WithJsonSchema({"type": "string", "examples": ["", "10.0.2.100"]}),
+    tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...],
+    PlainValidator(parse_snats),
+    WithJsonSchema(
+        {
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "maxItems": MAX_SNATS,
+            "examples": ["", "10.0.2.100", ["10.0.2.100", "10.0.2.101"]],
+        }
+    ),
 ]
 HostText = Annotated[
     tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...],
@@ -228,8 +253,9 @@ class VirtualServerTable(Table):
     again goes to another real server.  Datagrams go to another one, unless keep."""
     forward: Literal["nat", "full_nat"] = "nat"
     """nat rewrites the destination; full_nat (one-arm) the source as well."""
-    snat: SnatText = None
-    """full_nat: the source address towards real servers; empty: the VIP."""
+    snat: SnatText = ()
+    """full_nat: the source address towards real servers, or a list of them; empty: the VIP.  Each
+    gives one real server room for 64,512 connections of each protocol."""
     health_check: HealthCheck = HealthCheck()
     """Without this table nothing is probed."""
     real_server: Annotated[tuple[RealServerTable, ...], Field(strict=False)] = ()

@@ -95,6 +95,9 @@ def written() -> dict[str, bytes]:
         places = [way(version, 0, port, choice) for port in range(4) for choice in (0, 1)]
         full = b"".join(map(handshake, places)) + step(TCP, SYN, way(version, 2))
         inputs[f"full-{version}"] = full * 2
+        arm = [way(version, 1, port) for port in range(3)]
+        used_up = handshake(arm[0]) + handshake(arm[1]) + step(TCP, SYN, arm[2])
+        inputs[f"used-up-{version}"] = used_up
     inputs["echo"] = b"".join(step(ECHO, more) for more in range(16)) * 3
     inputs["time"] = b"".join(
         step(TCP, SYN, way(4, 0, n & 3)) + step(TIME, n & 7) for n in range(40)
