@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import Queues
+from lb_switch.connections.queues import Queues, is_client_proved
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
 from lb_switch.events import ConnectionEvent, Event, Stage
@@ -39,6 +39,7 @@ class Bookkeeping:
     ) -> None:
         self._connections = connections
         self._queues = queues
+        queues.on_promotion = self._note_proof
         self._source_ports = SourcePorts(connections, snat_ports, port_secret, self._take_port)
         self.observer: Callable[[Event], None] | None = None
 
@@ -67,13 +68,15 @@ class Bookkeeping:
         pool: PortPool | None = None
         source_port = 0
         connection: Connection | None = None
+        persistence = virtual_server.persistence
+        template = None if persistence is None else persistence.begin(key, real_server, now)
         try:
             if virtual_server.forward == "full_nat":
                 pool, source_port = self._source_ports.take(
                     protocol, key, virtual_server, real_server, now
                 )
                 reply_key = pool.ends + source_port.to_bytes(2, "big")
-                path = NatPath(real_server, key, reply_key, pool)
+                path = NatPath(real_server, key, reply_key, pool, template)
             else:
                 reply_key = rip + source_address(key) + port + key[-4:-2]
                 if one_packet:
@@ -83,6 +86,10 @@ class Bookkeeping:
                 if real_server.path is None:
                     real_server.path = NatPath(real_server, key, reply_key)
                 path = real_server.path
+                if template is not None:
+                    if template.path is None:
+                        template.path = path.of_client(template)
+                    path = template.path
             connection = Connection(key, reply_key, path, state, now)
             self._insert(connection, now, reply_only=one_packet)
             self._queues.join(connection, now, one_packet=one_packet)
@@ -92,7 +99,11 @@ class Bookkeeping:
                 self._queues.leave(connection)
             if pool is not None:
                 pool.release(source_port)
+            if template is not None and not template.connections:
+                template.path = None
             raise
+        if template is not None:
+            template.joined_by(connection, may_prove_it=protocol == UDP and not one_packet)
         real_server.active += 1
         real_server.connections_total += 1
         if self.observer is not None:
@@ -128,11 +139,22 @@ class Bookkeeping:
         if old in ACTIVE and new not in ACTIVE:
             connection.real_server.active -= 1
             connection.real_server.inactive += 1
+        self._queues.note_state(connection, old, now)
         if old is State.SYN_RECV or new is State.SYN_RECV:
             self._connections.note_state(connection, old)
-        self._queues.note_state(connection, old, now)
+            if connection.path.template is not None:
+                self._note_proof(connection, now)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
+
+    def _note_proof(self, connection: Connection, now: float) -> None:
+        """Let persistence remember a client that has proved to be there."""
+        template = connection.path.template
+        group = connection.real_server.virtual_server
+        if template is None or group is None or group.persistence is None:
+            return
+        if is_client_proved(connection):
+            group.persistence.prove(template, now)
 
     def change_timeouts(self, timeouts: dict[State, float]) -> None:
         """Take other timeouts, in seconds by state."""
@@ -161,6 +183,9 @@ class Bookkeeping:
         else:
             connection.real_server.inactive -= 1
         self._release_port(connection)
+        template = connection.path.template
+        if template is not None:
+            template.left_by(connection)
         if self.observer is not None:
             state = connection.state
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))

@@ -13,6 +13,8 @@ from lb_switch.connections.tcp_state import ACTIVE, State
 from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.protocol import UDP
+from lb_switch.scheduling import persistence
+from lb_switch.scheduling.persistence import Template
 from lb_switch.servers import RealServer
 from lb_switch.switch import Switch
 
@@ -37,6 +39,7 @@ def check_invariants(switch: Switch) -> None:
     inactive: Counter[RealServer] = Counter()
     ports_out: dict[PortPool, set[int]] = {}
     queued: Counter[Kind] = Counter()
+    remembered: Counter[Template] = Counter()
     count = half_open = number_of_keys = 0
     for connection in table:
         count += 1
@@ -62,6 +65,13 @@ def check_invariants(switch: Switch) -> None:
             and int.from_bytes(translated.destination_port, "big") == rip.port,
             f"the reply key of {connection.original_key.hex()} is not that of {rip}",
         )
+        template = connection.path.template
+        if template is not None:
+            remembered[template] += 1
+            _require(
+                template.real_server is connection.real_server,
+                "a client's template names another real server than its connection",
+            )
         if connection.path.port_pool is not None:
             ports = ports_out.setdefault(connection.path.port_pool, set())
             ports.add(int.from_bytes(connection.reply_key[-2:], "big"))
@@ -88,6 +98,15 @@ def check_invariants(switch: Switch) -> None:
         for server in group.real_servers:
             for pool in server.port_pools:
                 ports_out.setdefault(pool, set())
+        if group.persistence is not None:
+            _require(len(group.persistence) <= persistence.MAX_CLIENTS, "too many clients")
+            for template in group.persistence:
+                remembered.setdefault(template, 0)
+    for template, number in remembered.items():
+        _require(
+            template.connections == number,
+            f"a client counts {template.connections} connections, not {number}",
+        )
     for pool, ports in ports_out.items():
         # Each is a connection's: reply keys are unique.
         _require(

@@ -451,8 +451,6 @@ class Switch:
             if self._observer is not None:
                 explanation = scheduler.explain(key, servers)
             real_server = scheduler.choose(key, servers)
-        if persistence is not None:
-            persistence.remember(key, real_server, now)
         if self._observer is not None:
             others = tuple(each for each in virtual_server.real_servers if not each.usable)
             self._choice = Choice(real_server, explanation, servers, others)

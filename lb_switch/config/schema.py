@@ -242,7 +242,8 @@ class VirtualServerTable(Table):
     hash_on: Annotated[tuple[KeyPart, ...], Field(strict=False, min_length=1)] = ("src_ip",)
     """sh, mh: the parts of the flow key that are hashed."""
     persistence_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """A client comes back to the same real server within this many seconds; 0: off."""
+    """A client comes back to the same real server while it has connections, and within this many
+    seconds of its latest one that was proved (TCP: by its handshake); 0: off."""
     persistence_prefix: Annotated[int, Field(ge=0, le=128)] = 0
     """Clients whose addresses agree in this many bits count as one; 0: each is its own."""
     one_packet: bool = False

@@ -29,7 +29,7 @@ looks at the most; then the one of these goes that has proved least and been sil
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import REUSABLE, State
@@ -77,6 +77,7 @@ UDP_KINDS = (
     Kind.LASTING,
 )
 TCP_KINDS = (Kind.HALF_OPEN, Kind.CLOSED, Kind.MID_STREAM)
+_CLIENT_PROVED = frozenset({Kind.CONVERSING, Kind.LASTING, Kind.PROVED})
 _SPARED_ONCE = frozenset({Kind.MID_STREAM, *UDP_KINDS} - {Kind.UNANSWERED})
 
 
@@ -103,6 +104,8 @@ class Queues:
         )
         self._for_tcp, self._for_udp = own + others, others + own
         self._tcp, self._udp = own, others
+        self.on_promotion: Callable[[Connection, float], None] | None = None
+        """Whom it is told, with the time, that a connection has proved more than was noted."""
 
     def change_timeouts(self, timeouts: dict[State, float]) -> None:
         """Take other timeouts; each connection learns of them when its bucket comes due."""
@@ -136,6 +139,13 @@ class Queues:
             queue.disarm(connection)
             self._stand(connection, kind, now)
 
+    def _stand_again(self, connection: Connection, kind: Kind, now: float) -> None:
+        """Let a connection that was looked at stand where it belongs by now."""
+        promoted = connection.queue is not self.by_kind[kind]
+        self._stand(connection, kind, now)
+        if promoted and self.on_promotion is not None:
+            self.on_promotion(connection, now)
+
     # -- time ------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
@@ -158,7 +168,7 @@ class Queues:
                 if queue.deadline(connection) <= now:
                     yield connection
                 else:
-                    self._stand(connection, kind_of(connection), now)
+                    self._stand_again(connection, kind_of(connection), now)
 
     # -- a full table ----------------------------------------------------------------------
 
@@ -179,7 +189,7 @@ class Queues:
             queue.disarm(connection)
             if not spared or queue.deadline(connection) <= now:
                 return connection
-            self._stand(connection, kind, now)
+            self._stand_again(connection, kind, now)
             if (kind, connection.last_seen) < worth:
                 least, worth = connection, (kind, connection.last_seen)
         if least is not None:
@@ -221,6 +231,11 @@ def kind_of(connection: Connection) -> Kind:
     if exchanged < _TWICE:
         return Kind.ANSWERED
     return Kind.CONVERSING if exchanged < _EIGHT_TIMES else Kind.LASTING
+
+
+def is_client_proved(connection: Connection) -> bool:
+    """Whether there is someone at the client's address, as far as can be known."""
+    return connection.queue is not None and connection.queue.kind in _CLIENT_PROVED
 
 
 def may_give_way(connection: Connection) -> bool:

@@ -134,7 +134,7 @@ def test_instructions(case: Case) -> None:
     )
 
 
-WHOLE_CONNECTION = (4642, 4398, 4241)
+WHOLE_CONNECTION = (4670, 4425, 4266)
 """Recorded instructions for eight packets, in the order of VERSIONS."""
 
 

@@ -263,6 +263,27 @@ def test_full_nat_serves_a_client_beside_the_real_servers(
     assert lab.snapshot() == before
 
 
+def test_full_nat_with_several_source_addresses(lab: Lab, capture: str) -> None:
+    """Each is captured; a client has one of them, and others have others."""
+    snats = ("10.0.2.100", "10.0.2.101")
+    lab.configure([f"{VIP}:80", 6, [f"{SERVERS[0]}:8080"], *snats])
+    before = lab.snapshot()
+    seen = []
+    with lab.listen(SERVERS[0]) as listener:
+        switch = lab.start(capture)
+        for source in (*SERVERS, *SERVERS):
+            with lab.open_socket(lab.server) as client:
+                client.bind((source, 0))
+                client.connect((VIP, 80))
+                place, vip = exchange(client, listener)
+                assert vip == VIP
+                seen.append(place)
+        switch.stop()
+    assert set(seen) == set(snats)
+    assert seen[:2] == seen[2:]
+    assert lab.snapshot() == before
+
+
 def test_garbage_does_not_stop_the_traffic(lab: Lab, capture: str) -> None:
     lab.configure(TCP_VIP, UDP_VIP)
     rng = random.Random(7)
