@@ -187,8 +187,9 @@ class VirtualServer:
             departed.admin_state = real_server.admin_state
             departed.healthy = real_server.healthy
             real_server = departed
+        if real_server.virtual_server is not self:
+            real_server.port_pools = ()
         real_server.virtual_server = self
-        real_server.port_pools = ()
         self.real_servers.append(real_server)
         self.addresses |= {real_server.endpoint.ip.packed}
         self.refresh()

@@ -195,6 +195,20 @@ def test_a_released_port_waits_behind_all_others(six: bool) -> None:
     assert ports == ports[:3] * 2 + ports[:1]
 
 
+def test_who_comes_back_into_the_group_finds_its_ports_in_their_order(six: bool) -> None:
+    """Those released last still wait behind all others."""
+    arm = OneArm(six, ports=(2000, 2003))
+    virtual_server = arm.switch.virtual_servers[f"service-{UDP_NUMBER}"]
+    (real_server,) = virtual_server.real_servers
+    ports = []
+    for _ in range(4):
+        ports.append(near(arm.question(arm.client()))[1])
+        arm.wait(301)
+        virtual_server.remove(real_server)
+        virtual_server.add(real_server)
+    assert sorted(ports) == [2000, 2001, 2002, 2003]
+
+
 # -- who gives a port ----------------------------------------------------------------------
 
 
