@@ -1,43 +1,46 @@
 """The beginning and the end of connections, so that all the books agree.
 
-A connection stands in several books: the table (under two keys), the timers, the accounts of its
-real server, and with full NAT in a pool of ports.  Only here is a connection written into them or
+A connection stands in several books: the table (under two keys), a queue, the accounts of its real
+server, and with full NAT in a pool of ports.  Only here is a connection written into them or
 struck off, always in all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING
 
 from lb_switch.connections.connection import Connection
+from lb_switch.connections.queues import Queues, is_client_proved
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
-from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import ConnectionEvent, Event, Stage
 from lb_switch.nat.path import NatPath
-from lb_switch.nat.port_pool import PortPool
+from lb_switch.nat.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.packet.flow_key import source_address
 from lb_switch.packet.protocol import UDP
 from lb_switch.servers import RealServer, VirtualServer
 
+if TYPE_CHECKING:
+    from lb_switch.nat.port_pool import PortPool
 
-class PortPoolExhaustedError(Exception):
-    """Full NAT: no source port is left towards this real server."""
+__all__ = ["Bookkeeping", "PortPoolExhaustedError"]
 
 
 class Bookkeeping:
     """Open connections, change their state, forget them."""
 
     def __init__(
-        self, connections: ConnectionTable, timers: TimerWheel, snat_ports: tuple[int, int]
+        self,
+        connections: ConnectionTable,
+        queues: Queues,
+        snat_ports: tuple[int, int],
+        port_secret: bytes,
     ) -> None:
         self._connections = connections
-        self._timers = timers
-        self._snat_ports = snat_ports
-        self._port_pools: WeakValueDictionary[tuple[int, bytes], PortPool] = WeakValueDictionary()
-        """By protocol and reply key without its last two bytes, which are the port.  Real servers
-        and connections own them: what has neither any more is forgotten."""
+        self._queues = queues
+        queues.on_promotion = self._note_proof
+        self._source_ports = SourcePorts(connections, snat_ports, port_secret, self._take_port)
         self.observer: Callable[[Event], None] | None = None
 
     # -- the beginning ---------------------------------------------------------------------
@@ -62,35 +65,53 @@ class Bookkeeping:
         """
         rip, port = real_server.packed
         one_packet = virtual_server.one_packet and protocol == UDP
-        if virtual_server.forward == "full_nat":
-            snat = virtual_server.snat.packed
-            pool = real_server.port_pool = self._port_pool(protocol, rip + snat + port)
-            snat_port = pool.allocate()
-            if snat_port is None:
-                raise PortPoolExhaustedError
-            reply_key = rip + snat + port + snat_port.to_bytes(2, "big")
-            path = NatPath(real_server, key, reply_key, pool)
-        else:
-            reply_key = rip + source_address(key) + port + key[-4:-2]
-            if one_packet:
-                known = self._connections.find(UDP, reply_key)
-                if known is not None and known.original_key == key:
-                    return known
-            if real_server.path is None:
-                real_server.path = NatPath(real_server, key, reply_key)
-            path = real_server.path
-        connection = Connection(key, reply_key, path, state, now)
+        pool: PortPool | None = None
+        source_port = 0
+        connection: Connection | None = None
+        persistence = virtual_server.persistence
+        template = None if persistence is None else persistence.begin(key, real_server, now)
         try:
+            if virtual_server.forward == "full_nat":
+                pool, source_port = self._source_ports.take(
+                    protocol, key, virtual_server, real_server, now
+                )
+                reply_key = pool.ends + source_port.to_bytes(2, "big")
+                path = NatPath(real_server, key, reply_key, pool, template)
+            else:
+                reply_key = rip + source_address(key) + port + key[-4:-2]
+                if one_packet:
+                    known = self._connections.find(UDP, reply_key)
+                    if known is not None and known.original_key == key:
+                        return known
+                if real_server.path is None:
+                    real_server.path = NatPath(real_server, key, reply_key)
+                path = real_server.path
+                if template is not None:
+                    if template.path is None:
+                        template.path = path.of_client(template)
+                    path = template.path
+            connection = Connection(key, reply_key, path, state, now)
             self._insert(connection, now, reply_only=one_packet)
-        except (KeyClashError, TableFullError):
-            self._release_port(connection)
+            self._queues.join(connection, now, one_packet=one_packet)
+        except BaseException:  # memory may run out anywhere
+            if connection is not None and self._stands(connection):
+                self._connections.remove(connection)
+                self._queues.leave(connection)
+            if pool is not None:
+                pool.release(source_port)
+            if template is not None and not template.connections:
+                template.path = None
             raise
+        if template is not None:
+            template.joined_by(connection, may_prove_it=protocol == UDP and not one_packet)
         real_server.active += 1
         real_server.connections_total += 1
-        self._timers.arm(connection, now)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, state))
         return connection
+
+    def _stands(self, connection: Connection) -> bool:
+        return self._connections.find(connection.protocol, connection.reply_key) is connection
 
     def _insert(self, connection: Connection, now: float, *, reply_only: bool) -> None:
         """Insert; a closed one with the same key gives way, and in a full table what may."""
@@ -102,17 +123,12 @@ class Bookkeeping:
             self.forget(clash.holder, now, "its reply key was needed")
             self._insert(connection, now, reply_only=reply_only)
         except TableFullError:
-            superfluous = self._connections.first_to_give_way(connection.protocol)
+            table = self._connections
+            superfluous = self._queues.give_way(connection.protocol, now, table.max_connections)
             if superfluous is None:
                 raise
-            self.forget(superfluous, now, "evicted: the table is full")
+            self._strike_off(superfluous, now, "evicted: the table is full")
             self._insert(connection, now, reply_only=reply_only)
-
-    def _port_pool(self, protocol: int, ends: bytes) -> PortPool:
-        pool = self._port_pools.get((protocol, ends))
-        if pool is None:
-            pool = self._port_pools[protocol, ends] = PortPool(*self._snat_ports)
-        return pool
 
     # -- the middle ------------------------------------------------------------------------
 
@@ -123,30 +139,42 @@ class Bookkeeping:
         change = (new in ACTIVE) - (old in ACTIVE)
         connection.real_server.active += change
         connection.real_server.inactive -= change
-        self._connections.note_state(connection)
-        self._timers.rearm(connection, old, now)
+        self._queues.note_state(connection, old, now)
+        if old is State.SYN_RECV or new is State.SYN_RECV:
+            self._connections.note_state(connection, old)
+            if connection.path.template is not None:
+                self._note_proof(connection, now)
         if self.observer is not None:
             self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
 
+    def _note_proof(self, connection: Connection, now: float) -> None:
+        """Let persistence remember a client that has proved to be there."""
+        template = connection.path.template
+        group = connection.real_server.virtual_server
+        if template is None or group is None or group.persistence is None:
+            return
+        if is_client_proved(connection):
+            group.persistence.prove(template, now)
+
     def change_timeouts(self, timeouts: dict[State, float]) -> None:
         """Take other timeouts, in seconds by state."""
-        self._timers.change_timeouts(timeouts)
+        self._queues.change_timeouts(timeouts)
 
     # -- the end ---------------------------------------------------------------------------
 
     def forget(self, connection: Connection, now: float, cause: str) -> None:
         """Strike a connection off before its time.  `cause` is for whoever listens."""
-        self._timers.disarm(connection)
+        self._queues.leave(connection)
         self._strike_off(connection, now, cause)
 
     def forget_expired(self, now: float, limit: int) -> None:
         """Strike off the connections whose time is up, after looking at `limit` at the most."""
-        for connection in self._timers.expired(now, limit):
+        for connection in self._queues.expired(now, limit):
             self._strike_off(connection, now, "timeout")
 
     def next_deadline(self) -> float | None:
         """When `forget_expired` has something to do."""
-        return self._timers.next_deadline()
+        return self._queues.next_deadline()
 
     def _strike_off(self, connection: Connection, now: float, cause: str) -> None:
         self._connections.remove(connection)
@@ -155,9 +183,15 @@ class Bookkeeping:
         else:
             connection.real_server.inactive -= 1
         self._release_port(connection)
+        template = connection.path.template
+        if template is not None:
+            template.left_by(connection)
         if self.observer is not None:
             state = connection.state
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
+
+    def _take_port(self, connection: Connection, now: float) -> None:
+        self.forget(connection, now, "evicted: its source port was needed")
 
     def _release_port(self, connection: Connection) -> None:
         pool = connection.path.port_pool

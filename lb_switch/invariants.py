@@ -8,12 +8,24 @@ from __future__ import annotations
 from collections import Counter
 
 from lb_switch.connections.chain import Link
-from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
+from lb_switch.connections.queues import UDP_KINDS, Kind, kind_of
+from lb_switch.connections.tcp_state import ACTIVE, State
 from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.protocol import UDP
+from lb_switch.scheduling import persistence
+from lb_switch.scheduling.persistence import Template
 from lb_switch.servers import RealServer
 from lb_switch.switch import Switch
+
+_LIVE = frozenset({Kind.MID_STREAM, Kind.PROVED})
+_KINDS_BY_STATE: dict[State, frozenset[Kind]] = {
+    **dict.fromkeys(State, _LIVE),
+    State.SYN_RECV: frozenset({Kind.HALF_OPEN}),
+    State.TIME_WAIT: frozenset({Kind.CLOSED}),
+    State.CLOSE: frozenset({Kind.CLOSED}),
+    State.UDP: frozenset(UDP_KINDS),
+}
 
 
 class InvariantError(AssertionError):
@@ -25,7 +37,9 @@ def check_invariants(switch: Switch) -> None:
     table = switch.connections
     active: Counter[RealServer] = Counter()
     inactive: Counter[RealServer] = Counter()
-    ports_out: Counter[PortPool] = Counter()
+    ports_out: dict[PortPool, set[int]] = {}
+    queued: Counter[Kind] = Counter()
+    remembered: Counter[Template] = Counter()
     count = half_open = number_of_keys = 0
     for connection in table:
         count += 1
@@ -51,8 +65,20 @@ def check_invariants(switch: Switch) -> None:
             and int.from_bytes(translated.destination_port, "big") == rip.port,
             f"the reply key of {connection.original_key.hex()} is not that of {rip}",
         )
+        template = connection.path.template
+        if template is not None:
+            remembered[template] += 1
+            _require(
+                template.real_server is connection.real_server,
+                "a client's template names another real server than its connection",
+            )
         if connection.path.port_pool is not None:
-            ports_out[connection.path.port_pool] += 1
+            ports = ports_out.setdefault(connection.path.port_pool, set())
+            ports.add(int.from_bytes(connection.reply_key[-2:], "big"))
+            _require(
+                connection.reply_key[:-2] == connection.path.port_pool.ends,
+                "its source port is of another pool",
+            )
         _require(
             _is_linked(connection),
             "a connection without a timer",
@@ -61,20 +87,44 @@ def check_invariants(switch: Switch) -> None:
             connection.unsettled is not None or connection.state in {State.ESTABLISHED, State.UDP},
             f"in {connection.state.name} and nothing is watched for",
         )
-        if connection.protocol == UDP:
-            superfluous = not connection.answered
-            _require(
-                table.may_give_way(connection) or not superfluous,
-                "an unanswered connection is not among those that may give way",
-            )
-        else:
-            superfluous = connection.state is State.SYN_RECV or connection.state in REUSABLE
-            _require(
-                table.may_give_way(connection) == superfluous,
-                f"whether it may give way is wrong in {connection.state.name}",
-            )
-    for pool, number in ports_out.items():
-        _require(pool.in_use == number, f"{pool.in_use} ports are out, {number} connections")
+        queue = connection.queue
+        assert queue is not None
+        queued[queue.kind] += 1
+        _require(queue is switch.queues.by_kind[queue.kind], "it stands in another switch's queue")
+        _require(
+            queue.kind in _KINDS_BY_STATE[connection.state]
+            and (queue.kind is Kind.ONE_PACKET) == one_packet
+            # What it has proved since it was looked at may not be noted yet; less it cannot be.
+            and queue.kind <= kind_of(connection),
+            f"a connection in {connection.state.name} stands among {queue.kind.name}",
+        )
+    for group in switch.virtual_servers.values():
+        for server in group.real_servers:
+            for pool in server.port_pools:
+                ports_out.setdefault(pool, set())
+        if group.persistence is not None:
+            _require(len(group.persistence) <= persistence.MAX_CLIENTS, "too many clients")
+            for template in group.persistence:
+                remembered.setdefault(template, 0)
+    for template, number in remembered.items():
+        _require(
+            template.connections == number,
+            f"a client counts {template.connections} connections, not {number}",
+        )
+    for pool, ports in ports_out.items():
+        # Each is a connection's: reply keys are unique.
+        _require(
+            pool.in_use == len(ports), f"{pool.in_use} ports are out, {len(ports)} connections"
+        )
+        free = pool.given_back
+        _require(
+            len({*free, *ports}) == len(free) + len(ports), "a port came back twice, or is in use"
+        )
+    for queue in switch.queues.by_kind:
+        _require(
+            queue.length == queued[queue.kind],
+            f"{queue.kind.name} says {queue.length}, and holds {queued[queue.kind]}",
+        )
     held = sum(len(shard) for shards in table.shards.values() for shard in shards)
     _require(held == number_of_keys, f"{held} keys, but {count} connections have {number_of_keys}")
     _require(len(table) == count, f"the table says {len(table)}, and holds {count}")

@@ -8,6 +8,7 @@ change them only through the methods here, so that the tuple of usable servers i
 from __future__ import annotations
 
 import enum
+import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
@@ -52,7 +53,7 @@ class RealServer:
         "inactive",
         "packed",
         "path",
-        "port_pool",
+        "port_pools",
         "severed",
         "tally",
         "virtual_server",
@@ -71,8 +72,9 @@ class RealServer:
         self.virtual_server: VirtualServer | None = None
         self.path: NatPath | None = None
         """What all its connections of plain NAT share.  Made for the first of them."""
-        self.port_pool: PortPool | None = None
-        """Where its connections of full NAT have their source ports from; others may share it."""
+        self.port_pools: tuple[PortPool, ...] = ()
+        """Where its connections of full NAT have their source ports from, one for each source
+        address; others may share them.  Made for the first of the connections."""
         self.active = 0
         """Connections between their first packet and their first FIN or RST."""
         self.inactive = 0
@@ -125,7 +127,7 @@ class VirtualServer:
         "protocol",
         "real_servers",
         "scheduler",
-        "snat",
+        "snats",
         "usable_servers",
     )
 
@@ -139,7 +141,7 @@ class VirtualServer:
         *,
         on_down: OnDown = "reset",
         forward: Forward = "nat",
-        snat: IPAddress | None = None,
+        snat: IPAddress | Iterable[IPAddress] | None = None,
         persistence: Persistence | None = None,
         one_packet: bool = False,
         health_check: HealthCheck | None = None,
@@ -150,8 +152,9 @@ class VirtualServer:
         self.scheduler = scheduler
         self.on_down = on_down
         self.forward = forward
-        self.snat = snat or endpoint.ip
-        """Full NAT: the source address towards real servers."""
+        self.snats = _addresses(snat) or (endpoint.ip,)
+        """Full NAT: the source addresses towards real servers; the VIP if none is given.  Each has
+        ports of its own, so that more connections to one real server are possible."""
         self.persistence = persistence
         self.one_packet = one_packet
         """UDP: each datagram is scheduled on its own (IPVS's `--ops`)."""
@@ -182,6 +185,8 @@ class VirtualServer:
             departed.admin_state = real_server.admin_state
             departed.healthy = real_server.healthy
             real_server = departed
+        if real_server.virtual_server is not self:
+            real_server.port_pools = ()
         real_server.virtual_server = self
         self.real_servers.append(real_server)
         self.addresses |= {real_server.endpoint.ip.packed}
@@ -222,3 +227,11 @@ class VirtualServer:
 
     def __repr__(self) -> str:
         return f"<VirtualServer {self.name} {PROTOCOL_NAMES[self.protocol]} {self.endpoint}>"
+
+
+def _addresses(given: IPAddress | Iterable[IPAddress] | None) -> tuple[IPAddress, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return (given,)
+    return tuple(given)

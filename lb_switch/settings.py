@@ -22,3 +22,6 @@ class Settings:
     timeouts: dict[State, float] = field(default_factory=lambda: dict(DEFAULT_TIMEOUTS))
     snat_ports: tuple[int, int] = (FIRST_PORT, LAST_PORT)
     """Full NAT: the first and the last source port towards a real server."""
+    port_secret: bytes = b""
+    """Full NAT: what the order of source ports depends on.  Whoever runs the switch draws it at
+    random; the same one gives the same ports."""

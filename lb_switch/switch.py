@@ -19,9 +19,9 @@ from collections.abc import Callable
 from lb_switch.bookkeeping import Bookkeeping, PortPoolExhaustedError
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.fragments import FragmentTracker
+from lb_switch.connections.queues import Queues
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import REUSABLE, Direction, State
-from lb_switch.connections.timeouts import TimerWheel
 from lb_switch.events import Choice, Event, PacketEvent, ServerEvent
 from lb_switch.fragment_road import FragmentRoad
 from lb_switch.nat import answers
@@ -70,9 +70,10 @@ class Switch:
             self.settings.max_connections,
             count_half_open_by_source=self.settings.max_half_open_per_source > 0,
         )
+        self.queues = Queues(self.settings.timeouts)
         self._observer: Callable[[Event], None] | None = None
         self._books = Bookkeeping(
-            self.connections, TimerWheel(self.settings.timeouts), self.settings.snat_ports
+            self.connections, self.queues, self.settings.snat_ports, self.settings.port_secret
         )
         self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
         self._own_addresses: Counter[bytes] = Counter()
@@ -113,14 +114,14 @@ class Switch:
         self._retired = [each for each in self._retired if each is not virtual_server]
         self.virtual_servers[virtual_server.name] = virtual_server
         self._by_endpoint[place] = virtual_server
-        self._own_addresses.update((address, virtual_server.snat.packed))
+        self._own_addresses.update((address, *(ip.packed for ip in virtual_server.snats)))
 
     def remove_virtual_server(self, virtual_server: VirtualServer) -> None:
         """Take no new connections for it; live ones go on."""
         address, port = pack_endpoint(virtual_server.endpoint)
         del self.virtual_servers[virtual_server.name]
         del self._by_endpoint[virtual_server.protocol, address, port]
-        self._own_addresses.subtract((address, virtual_server.snat.packed))
+        self._own_addresses.subtract((address, *(ip.packed for ip in virtual_server.snats)))
         self._own_addresses += Counter()
         self._retired = [each for each in (*self._retired, virtual_server) if each.has_connections]
 
@@ -140,6 +141,8 @@ class Switch:
             raise ValueError("max_half_open_per_source cannot be switched on or off while running")
         if settings.snat_ports != old.snat_ports:
             raise ValueError("snat_ports cannot change while running")
+        if settings.port_secret != old.port_secret:
+            raise ValueError("port_secret cannot change while running")
         if settings.max_connections < len(table):
             raise ValueError(
                 f"max_connections cannot become {settings.max_connections}:"
@@ -298,7 +301,8 @@ class Switch:
         if any(source in each.addresses for each in self.virtual_servers.values()):
             return True
         return any(
-            source in each.addresses or destination in {each.endpoint.ip.packed, each.snat.packed}
+            source in each.addresses
+            or destination in {ip.packed for ip in (each.endpoint.ip, *each.snats)}
             for each in self._retired
         )
 
@@ -461,8 +465,6 @@ class Switch:
             if self._observer is not None:
                 explanation = scheduler.explain(key, servers)
             real_server = scheduler.choose(key, servers)
-        if persistence is not None:
-            persistence.remember(key, real_server, now)
         if self._observer is not None:
             others = tuple(each for each in virtual_server.real_servers if not each.usable)
             self._choice = Choice(real_server, explanation, servers, others)

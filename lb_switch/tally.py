@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 _BITS = 48
 _MASK = (1 << _BITS) - 1
+_BOTH = (1 << 2 * _BITS) - 1
 _LONGEST = 0xFFFF + 40
 """Bytes of the longest IP packet: an IPv6 payload of 65,535 and its header."""
 
@@ -22,6 +23,15 @@ TO_SERVER = tuple((1 << _BITS) + length for length in range(_LONGEST + 1))
 """What one packet to the real server adds, by its length in bytes."""
 TO_CLIENT = tuple(each << 2 * _BITS for each in TO_SERVER)
 """What one packet to the client adds, by its length in bytes."""
+
+
+ONE_PACKET = 1 << _BITS
+"""A packet of no bytes, in one direction."""
+
+
+def by_direction(tally: int) -> tuple[int, int]:
+    """Split into what went to the real server and to the client: bytes below ONE_PACKET each."""
+    return tally & _BOTH, tally >> 2 * _BITS
 
 
 class Traffic(NamedTuple):

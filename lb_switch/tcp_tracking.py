@@ -25,6 +25,7 @@ import struct
 
 from lb_switch.bookkeeping import Bookkeeping
 from lb_switch.connections.connection import Connection
+from lb_switch.connections.queues import is_client_proved
 from lb_switch.connections.tcp_state import (
     REUSABLE,
     TABLE,
@@ -198,6 +199,7 @@ class TCPTracker:
                 unsettled = _watched(connection)
                 unsettled.closed_by, unsettled.closed_at = sender, sequence
                 unsettled.before = connection.state
+                unsettled.proved = is_client_proved(connection)
                 unsettled.resets[sender] = None
             self._change(connection, TABLE[sender, Segment.RST][connection.state], now)
 

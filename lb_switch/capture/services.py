@@ -12,18 +12,18 @@ from lb_switch.servers import RealServer, VirtualServer
 class Service(NamedTuple):
     """A VIP and port, its protocol (6 or 17), the endpoints of its real servers.
 
-    `snat`: with full NAT, the address that the real servers answer to; None without.
+    `snats`: with full NAT, the addresses that the real servers answer to; empty without.
     """
 
     vip: Endpoint
     protocol: int
     real_servers: tuple[Endpoint, ...]
-    snat: IPAddress | None = None
+    snats: tuple[IPAddress, ...] = ()
 
     @property
     def captured(self) -> tuple[IPAddress, ...]:
-        """The addresses whose packets all belong to the switch: the VIP, and `snat`."""
-        return (self.vip.ip,) if self.snat is None else (self.vip.ip, self.snat)
+        """The addresses whose packets all belong to the switch: the VIP, and `snats`."""
+        return (self.vip.ip, *self.snats)
 
 
 class Services:
@@ -57,5 +57,5 @@ class Services:
 
 
 def _without_servers(virtual_server: VirtualServer) -> Service:
-    snat = virtual_server.snat if virtual_server.forward == "full_nat" else None
-    return Service(virtual_server.endpoint, virtual_server.protocol, (), snat)
+    snats = virtual_server.snats if virtual_server.forward == "full_nat" else ()
+    return Service(virtual_server.endpoint, virtual_server.protocol, (), snats)

@@ -33,7 +33,7 @@ class Place(NamedTuple):
     protocol: int
     endpoint: Endpoint
     forward: str
-    snat: IPAddress
+    snats: tuple[IPAddress, ...]
     one_packet: bool
 
 
@@ -131,7 +131,7 @@ def place_of(virtual_server: VirtualServer) -> Place:
         virtual_server.protocol,
         virtual_server.endpoint,
         virtual_server.forward,
-        virtual_server.snat,
+        virtual_server.snats,
         virtual_server.one_packet,
     )
 
@@ -141,7 +141,7 @@ def _place(table: VirtualServerTable) -> Place:
         build.PROTOCOLS[table.protocol],
         table.address,
         table.forward,
-        table.snat or table.address.ip,
+        table.snat or (table.address.ip,),
         table.one_packet,
     )
 

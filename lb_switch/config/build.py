@@ -17,15 +17,18 @@ from lb_switch.switch import Settings, Switch
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
-def build(config: Config) -> Switch:
-    """Make a switch with the configured virtual servers; all real servers count as healthy."""
-    switch = Switch(settings(config.switch))
+def build(config: Config, port_secret: bytes = b"") -> Switch:
+    """Make a switch with the configured virtual servers; all real servers count as healthy.
+
+    `port_secret` is what full NAT's source ports depend on: random, where packets are real.
+    """
+    switch = Switch(settings(config.switch, port_secret))
     for table in config.virtual_server:
         switch.add_virtual_server(virtual_server(table, config.switch.hash_key))
     return switch
 
 
-def settings(table: SwitchTable) -> Settings:
+def settings(table: SwitchTable, port_secret: bytes = b"") -> Settings:
     """Return what holds for the whole switch."""
     return Settings(
         max_connections=table.max_connections,
@@ -33,6 +36,7 @@ def settings(table: SwitchTable) -> Settings:
         unknown_tcp=table.unknown_tcp,
         answers_per_second=AnswersPerSecond(**table.answers_per_second.model_dump()),
         timeouts={state: getattr(table.timeouts, state.name.lower()) for state in State},
+        port_secret=port_secret,
     )
 
 

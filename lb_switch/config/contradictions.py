@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lb_switch.config.schema import parse_endpoint, parse_host, parse_snat
+from lb_switch.config.schema import parse_endpoint, parse_host, parse_snats
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 KeyPath = tuple[str | int, ...]
@@ -33,7 +33,7 @@ class _Group:
     path: KeyPath
     table: dict[str, Any]
     vip: Endpoint | None
-    snat: IPAddress | None
+    snats: tuple[IPAddress, ...]
     real_servers: list[tuple[KeyPath, Endpoint]]
 
     @property
@@ -90,7 +90,7 @@ def _repeated_virtual_servers(groups: list[_Group]) -> Iterator[Problem]:
 
 def _captured_addresses(groups: list[_Group]) -> dict[IPAddress, str]:
     """Return what the switch captures, with the word for it."""
-    captured = {group.snat: "a snat address" for group in groups if group.snat is not None}
+    captured = {ip: "a snat address" for group in groups for ip in group.snats}
     captured.update({group.vip.ip: "a VIP" for group in groups if group.vip is not None})
     return captured
 
@@ -111,14 +111,14 @@ def _real_servers(group: _Group, captured: dict[IPAddress, str]) -> Iterator[Pro
 
 
 def _source_address(group: _Group) -> Iterator[Problem]:
-    if group.snat is None:
+    if not group.snats:
         return
     where = (*group.path, "snat")
     if group.table.get("forward", "nat") == "nat":
         yield Problem(where, 'has no effect without forward = "full_nat"')
-    if group.vip is not None and group.snat.version != group.vip.ip.version:
-        text = f"{group.snat} is IPv{group.snat.version}, but the VIP {group.vip.ip} is not"
-        yield Problem(where, text)
+    for ip in group.snats:
+        if group.vip is not None and ip.version != group.vip.ip.version:
+            yield Problem(where, f"{ip} is IPv{ip.version}, but the VIP {group.vip.ip} is not")
 
 
 def _persistence(group: _Group) -> Iterator[Problem]:
@@ -159,7 +159,7 @@ def _read_group(index: int, table: dict[str, Any]) -> _Group:
         endpoint = _endpoint(entry.get("address"))
         if endpoint is not None:
             real_servers.append(((*path, "real_server", number), endpoint))
-    return _Group(path, table, _endpoint(table.get("address")), _snat(table), real_servers)
+    return _Group(path, table, _endpoint(table.get("address")), _snats(table), real_servers)
 
 
 def _tables(value: object) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -174,11 +174,11 @@ def _endpoint(value: object) -> Endpoint | None:
         return None
 
 
-def _snat(table: dict[str, Any]) -> IPAddress | None:
+def _snats(table: dict[str, Any]) -> tuple[IPAddress, ...]:
     try:
-        return parse_snat(table.get("snat", ""))
+        return parse_snats(table.get("snat", ""))
     except ValueError:
-        return None
+        return ()
 
 
 def _host(value: object) -> tuple[IPAddress, ...]:

@@ -20,6 +20,9 @@ KeyPart = Literal["src_ip", "src_port", "dst_ip", "dst_port"]
 
 DEFAULT_CONTROL_SOCKET = "/run/lb-switch/control.sock"
 
+MAX_SNATS = 64
+"""Source addresses of one virtual server, at the most."""
+
 LONGEST_SOCKET_PATH = 107
 """Bytes of `sun_path` without its final NUL (unix(7))."""
 
@@ -49,6 +52,21 @@ def parse_snat(value: object) -> IPAddress | None:
         raise ValueError(f"{value!r} is not an IP address (without a port)") from None
     _refuse_unusable(ip, value)
     return ip
+
+
+def parse_snats(value: object) -> tuple[IPAddress, ...]:
+    """Read a source address, or a list; an empty string or list is none.  Raises ValueError."""
+    if not isinstance(value, list | tuple):
+        ip = parse_snat(value)
+        return () if ip is None else (ip,)
+    if len(value) > MAX_SNATS:
+        raise ValueError(f"{len(value)} addresses are more than {MAX_SNATS}")
+    addresses = tuple(ip for text in value if (ip := parse_snat(text)) is not None)
+    if len(addresses) < len(value):
+        raise ValueError("an address in the list is empty")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("an address stands there twice")
+    return addresses
 
 
 def parse_host(value: object) -> tuple[IPAddress, ...]:
@@ -101,9 +119,16 @@ _ENDPOINT_SCHEMA: dict[str, Any] = {
 
 EndpointText = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_ENDPOINT_SCHEMA)]
 SnatText = Annotated[
-    ipaddress.IPv4Address | ipaddress.IPv6Address | None,
-    PlainValidator(parse_snat),
-    WithJsonSchema({"type": "string", "examples": ["", "10.0.2.100"]}),
+    tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...],
+    PlainValidator(parse_snats),
+    WithJsonSchema(
+        {
+            "type": ["string", "array"],
+            "items": {"type": "string"},
+            "maxItems": MAX_SNATS,
+            "examples": ["", "10.0.2.100", ["10.0.2.100", "10.0.2.101"]],
+        }
+    ),
 ]
 HostText = Annotated[
     tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...],
@@ -178,7 +203,8 @@ class SwitchTable(Table):
     control_socket: Annotated[str, AfterValidator(_check_socket_path)] = DEFAULT_CONTROL_SOCKET
     """The Unix socket on which `lb-switch show` and its like find the running switch."""
     max_connections: Count = 1_000_000
-    """The connection table's bound; half-open connections make room first."""
+    """The connection table's bound.  Half-open, closed, and UDP connections make room when it is
+    reached, each kind for itself; TCP that was proved by its handshake never does."""
     hash_key: str = ""
     """The key of sh and mh; empty: a documented constant.  Same key, same choice, on any host."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
@@ -235,7 +261,8 @@ class VirtualServerTable(Table):
     hash_on: Annotated[tuple[KeyPart, ...], Field(strict=False, min_length=1)] = ("src_ip",)
     """sh, mh: the parts of the flow key that are hashed."""
     persistence_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """A client comes back to the same real server within this many seconds; 0: off."""
+    """A client comes back to the same real server while it has connections, and within this many
+    seconds of its latest one that was proved (TCP: by its handshake); 0: off."""
     persistence_prefix: Annotated[int, Field(ge=0, le=128)] = 0
     """Clients whose addresses agree in this many bits count as one; 0: each is its own."""
     one_packet: bool = False
@@ -246,8 +273,9 @@ class VirtualServerTable(Table):
     again goes to another real server.  Datagrams go to another one, unless keep."""
     forward: Literal["nat", "full_nat"] = "nat"
     """nat rewrites the destination; full_nat (one-arm) the source as well."""
-    snat: SnatText = None
-    """full_nat: the source address towards real servers; empty: the VIP."""
+    snat: SnatText = ()
+    """full_nat: the source address towards real servers, or a list of them; empty: the VIP.  Each
+    gives one real server room for 64,512 connections of each protocol."""
     health_check: HealthCheck = HealthCheck()
     """Without this table nothing is probed."""
     real_server: Annotated[tuple[RealServerTable, ...], Field(strict=False)] = ()

@@ -14,7 +14,7 @@ from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import TO_CLIENT, TO_SERVER, Traffic, traffic_to_client, traffic_to_server
 
 if TYPE_CHECKING:
-    from lb_switch.connections.table import Place
+    from lb_switch.connections.queues import Queue
     from lb_switch.connections.unsettled import Unsettled
     from lb_switch.nat.path import NatPath
     from lb_switch.nat.translation import Translation
@@ -41,8 +41,8 @@ class Connection(Link):
     `unsettled`     what its opening or its end still waits for; None in between (and for UDP): then
                     no plain ACK changes anything, and its packets may take the short road
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
-    `place`         its place among those that give way when the table is full, if it is one
-    `before`, `behind`   its neighbours in the bucket where the timer wheel will look at it next
+    `queue`         the queue that it stands in, which is a timer wheel
+    `before`, `behind`   its neighbours in the bucket where the queue will look at it next
     """
 
     __slots__ = (
@@ -53,7 +53,7 @@ class Connection(Link):
         "last_seen",
         "original_key",
         "path",
-        "place",
+        "queue",
         "reply_key",
         "state",
         "tally",
@@ -70,7 +70,7 @@ class Connection(Link):
         self.last_seen = now
         self.before: Link | None = None
         self.behind: Link | None = None
-        self.place: Place | None = None
+        self.queue: Queue | None = None
         self.tally = 0
         self.acked_by_client_high = NOTHING_ACKED
         self.acked_by_client_low = 0

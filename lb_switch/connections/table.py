@@ -6,14 +6,7 @@ of a second.  The shard is picked by the *high* bits of the key's hash, since th
 the low ones.  `bytes` hashes are keyed per process (SipHash), so nobody outside can aim at one
 shard, and CPython keeps a key's hash, so that the dict does not compute it again.
 
-A full table knows what may give way to a newcomer, the oldest first:
-
-    half-open     TCP in SYN_RECV: nobody has proved to be at that address
-    closed        TCP in TIME_WAIT or CLOSE: kept only for late packets
-    unanswered    UDP of which the real server has not answered a single datagram
-
-A newcomer takes the place of its own kind first, so that a flood of datagrams does not push out
-handshakes, nor a flood of SYNs questions.  All others stay, whatever comes.
+Who may give way when the table is full is known to `lb_switch.connections.queues`.
 """
 
 from __future__ import annotations
@@ -21,9 +14,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from lb_switch.connections.chain import Chain, Link, take_out
 from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import REUSABLE, State
+from lb_switch.connections.tcp_state import State
 from lb_switch.packet.flow_key import source_address
 from lb_switch.packet.protocol import TCP, UDP
 
@@ -52,47 +44,6 @@ def _shards() -> Shards:
     return tuple({} for _ in range(SHARD_MASK + 1))
 
 
-class Place(Link):
-    """A connection's place in a queue: only those that may give way need one."""
-
-    __slots__ = ("connection", "queue")
-
-    def __init__(self, connection: Connection, queue: Queue) -> None:
-        # The queue's chain gives it its neighbours at once: the base class's None would be wasted.
-        self.connection = connection
-        self.queue = queue
-
-
-class Queue:
-    """Connections that may give way, in order of arrival."""
-
-    def __init__(self) -> None:
-        self._chain: Chain[Place] = Chain()
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    @property
-    def oldest(self) -> Connection | None:
-        """The connection that came first, or None."""
-        first = self._chain.first
-        return None if first is None else first.connection
-
-    def join(self, connection: Connection) -> None:
-        """Put a connection that is in no queue at the end."""
-        connection.place = place = Place(connection, self)
-        self._chain.append(place)
-        self._length += 1
-
-    def leave(self, connection: Connection) -> None:
-        """Take out a connection that is in this queue."""
-        assert connection.place is not None
-        take_out(connection.place)
-        connection.place = None
-        self._length -= 1
-
-
 class ConnectionTable:
     """Connections by protocol and flow key, at most `max_connections`.
 
@@ -107,10 +58,8 @@ class ConnectionTable:
     ) -> None:
         self.max_connections = max_connections
         self.shards: dict[int, Shards] = {TCP: _shards(), UDP: _shards()}
-        self._half_open = Queue()
-        self._closed = Queue()
-        self._unanswered = Queue()
-        """Answered ones are taken out when they are met: no packet has to do it."""
+        self.half_open = 0
+        """How many connections are in SYN_RECV."""
         self._half_open_of: Counter[bytes] | None = Counter() if count_half_open_by_source else None
         self._count = 0
 
@@ -156,19 +105,16 @@ class ConnectionTable:
             raise KeyClashError(holder)
         if self._count >= self.max_connections:
             raise TableFullError
-        if not reply_only:
-            original[original_key] = connection
         reply[reply_key] = connection
+        if not reply_only:
+            try:
+                original[original_key] = connection
+            except MemoryError:
+                del reply[reply_key]
+                raise
         self._count += 1
         if connection.state is State.SYN_RECV:
-            self._half_open.join(connection)
-            if self._half_open_of is not None:
-                self._half_open_of[source_address(connection.original_key)] += 1
-        elif protocol == UDP:
-            self._unanswered.join(connection)
-            # One comes in at a time, so looking at two keeps up.
-            for _ in range(2):
-                self._drop_answered()
+            self._count_half_open(connection, 1)
 
     def remove(self, connection: Connection) -> None:
         """Take it out, whatever keys it has there.  It must be in the table."""
@@ -178,58 +124,23 @@ class ConnectionTable:
             del original[connection.original_key]
         del self._shard(protocol, connection.reply_key)[connection.reply_key]
         self._count -= 1
-        self._leave(connection)
+        if connection.state is State.SYN_RECV:
+            self._count_half_open(connection, -1)
 
-    def note_state(self, connection: Connection) -> None:
-        """Note that its state has changed, and with it whether it may give way."""
-        place = connection.place
-        reusable = connection.state in REUSABLE
-        if place is not None and (place.queue is self._half_open or not reusable):
-            self._leave(connection)
-        if reusable and connection.place is None:
-            self._closed.join(connection)
+    def note_state(self, connection: Connection, old: State) -> None:
+        """Note that its state was `old` until now."""
+        was, half_open = old is State.SYN_RECV, connection.state is State.SYN_RECV
+        if was != half_open:
+            self._count_half_open(connection, half_open - was)
 
-    def _leave(self, connection: Connection) -> None:
-        """Take it out of the queue it is in, if it is in one."""
-        place = connection.place
-        if place is None:
-            return
-        place.queue.leave(connection)
-        if place.queue is self._half_open and self._half_open_of is not None:
+    def _count_half_open(self, connection: Connection, change: int) -> None:
+        self.half_open += change
+        if self._half_open_of is not None:
             source = source_address(connection.original_key)
-            self._half_open_of[source] -= 1
+            self._half_open_of[source] += change
             if not self._half_open_of[source]:
                 del self._half_open_of[source]
 
     def half_open_of(self, source: bytes) -> int:
         """How many connections of this source address are in SYN_RECV, if that is counted."""
         return 0 if self._half_open_of is None else self._half_open_of[source]
-
-    @property
-    def half_open(self) -> int:
-        """How many connections are in SYN_RECV."""
-        return len(self._half_open)
-
-    def first_to_give_way(self, protocol: int) -> Connection | None:
-        """Return the one that a newcomer of this protocol may replace; None: all must stay."""
-        half_open, closed = self._half_open.oldest, self._closed.oldest
-        if protocol == TCP:
-            return half_open or closed or self._oldest_unanswered()
-        return self._oldest_unanswered() or closed or half_open
-
-    def may_give_way(self, connection: Connection) -> bool:
-        """Whether a newcomer could replace it, were it the oldest."""
-        return connection.place is not None
-
-    def _oldest_unanswered(self) -> Connection | None:
-        while self._drop_answered():
-            pass
-        return self._unanswered.oldest
-
-    def _drop_answered(self) -> bool:
-        """Take the oldest out of the unanswered if it has an answer by now."""
-        oldest = self._unanswered.oldest
-        if oldest is None or not oldest.answered:
-            return False
-        self._unanswered.leave(oldest)
-        return True

@@ -43,13 +43,20 @@ class Bucket(Chain[Connection]):
 class TimerWheel:
     """Say which connections have reached their deadline, in slices of bounded work.
 
-    `timeouts` are seconds by state.
+    `timeouts` are seconds by state.  `length` says how many connections it has, `next_tick` when
+    the first bucket comes due (`time_of`; None without one).
     """
 
     def __init__(self, timeouts: dict[State, float]) -> None:
         self.change_timeouts(timeouts)
+        self.length = 0
+        self.next_tick: int | None = None
         self._buckets: dict[int, Bucket] = {}
-        self._next_tick: int | None = None
+
+    @staticmethod
+    def time_of(tick: int) -> float:
+        """When a bucket comes due."""
+        return tick * GRANULARITY
 
     def change_timeouts(self, timeouts: dict[State, float]) -> None:
         """Take other timeouts; each connection learns of them when its bucket comes due."""
@@ -61,7 +68,15 @@ class TimerWheel:
 
     def arm(self, connection: Connection, now: float) -> None:
         """See to it that a new connection is looked at no later than its deadline."""
-        self._put(connection, self.deadline(connection), now)
+        deadline = connection.last_seen + self.timeouts[connection.state]
+        tick = min(math.ceil(deadline / GRANULARITY), int(now / GRANULARITY) + HORIZON)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = Bucket(tick * GRANULARITY)
+            if self.next_tick is None or tick < self.next_tick:
+                self.next_tick = tick
+        bucket.append(connection)
+        self.length += 1
 
     def rearm(self, connection: Connection, old: State, now: float) -> None:
         """See to it after a change of state from `old`: a longer timeout can wait its turn.
@@ -74,41 +89,54 @@ class TimerWheel:
             self.arm(connection, now)
 
     def disarm(self, connection: Connection) -> None:
-        """Forget the connection."""
+        """Forget the connection, if it is here."""
         if connection.before is not None:
             take_out(connection)
-
-    def _put(self, connection: Connection, deadline: float, now: float) -> None:
-        tick = min(math.ceil(deadline / GRANULARITY), int(now / GRANULARITY) + HORIZON)
-        bucket = self._buckets.get(tick)
-        if bucket is None:
-            bucket = self._buckets[tick] = Bucket(tick * GRANULARITY)
-            if self._next_tick is None or tick < self._next_tick:
-                self._next_tick = tick
-        bucket.append(connection)
+            self.length -= 1
 
     def next_deadline(self) -> float | None:
-        """When `expired` should be called next; None while no connection is armed."""
-        return None if self._next_tick is None else self._next_tick * GRANULARITY
+        """When `due` should be called next; None while no connection is armed."""
+        return None if self.next_tick is None else self.time_of(self.next_tick)
 
-    def expired(self, now: float, limit: int) -> Iterator[Connection]:
-        """Yield connections whose deadline has passed, after looking at `limit` at the most.
+    def due(self, now: float, limit: int) -> Iterator[Connection]:
+        """Yield, and disarm, connections whose bucket has come due: `limit` at the most.
 
-        The caller removes each from its table.  Work that is left over stays due.
+        The caller arms each again, or finds that its deadline has passed.  Work that is left over
+        stays due.
         """
-        looked_at = 0
-        while self._next_tick is not None and self._next_tick * GRANULARITY <= now:
-            tick = self._next_tick
-            bucket = self._buckets[tick]
-            while (connection := bucket.first) is not None:
-                if looked_at >= limit:
-                    return
-                looked_at += 1
-                take_out(connection)
-                deadline = self.deadline(connection)
-                if deadline <= now:
-                    yield connection
-                else:
-                    self._put(connection, deadline, now)
-            self._buckets.pop(tick).dissolve()
-            self._next_tick = min(self._buckets, default=None)
+        for _ in range(limit):
+            connection = self.first
+            if connection is None or self.next_tick is None or self.time_of(self.next_tick) > now:
+                return
+            self.disarm(connection)
+            yield connection
+
+    # -- the first, before its time --------------------------------------------------------
+
+    @property
+    def first(self) -> Connection | None:
+        """The connection whose turn comes next: of equal timeouts the one looked at longest ago."""
+        while self.next_tick is not None:
+            connection = self._buckets[self.next_tick].first
+            if connection is not None:
+                return connection
+            self._drop_first_bucket()
+        return None
+
+    @property
+    def first_was_used(self) -> bool:
+        """Whether a packet of the first one came after it was looked at (or armed) last.
+
+        Only what came more than GRANULARITY later can be told.
+        """
+        connection = self.first
+        if connection is None or self.next_tick is None:
+            return False
+        ahead = min(self.timeouts[connection.state], _HORIZON_SECONDS)
+        return connection.last_seen + ahead > self.time_of(self.next_tick + 1)
+
+    def _drop_first_bucket(self) -> None:
+        """Drop the first bucket, which is empty."""
+        assert self.next_tick is not None
+        self._buckets.pop(self.next_tick).dissolve()
+        self.next_tick = min(self._buckets, default=None)

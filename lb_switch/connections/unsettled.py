@@ -16,9 +16,10 @@ class Unsettled:
     `resets`   by the direction of a RST that was not believed at once: its sequence number
     `closed_by`, `closed_at`   direction and sequence number of the RST that was believed
     `before`   the state that it ended
+    `proved`   whether the client had proved to be there by then
     """
 
-    __slots__ = ("before", "closed_at", "closed_by", "fins", "resets")
+    __slots__ = ("before", "closed_at", "closed_by", "fins", "proved", "resets")
 
     def __init__(self) -> None:
         self.fins: list[int | None] = [None, None]
@@ -26,6 +27,7 @@ class Unsettled:
         self.closed_by: Direction | None = None
         self.closed_at = 0
         self.before = State.ESTABLISHED
+        self.proved = False
 
     @property
     def nothing_left(self) -> bool:

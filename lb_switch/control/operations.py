@@ -210,7 +210,7 @@ class Operations:
         settings = switch.settings
         leftover = [*self._leftover, *_gone(before, after)]
         try:
-            switch.change_settings(build.settings(config.switch))
+            switch.change_settings(build.settings(config.switch, settings.port_secret))
         except ValueError as error:
             raise RequestError(f"{error}: nothing was changed") from None
         arrangement.impose(switch, before, after)

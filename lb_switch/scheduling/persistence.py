@@ -1,25 +1,81 @@
 """Persistence: a client comes back to the real server it had (IPVS's `-p` and `-M`).
 
-It stands before the scheduler: within `timeout` seconds of its latest new connection a client, or
-all clients of a network, get the same real server, as long as that one is usable.  A server that is
-drained, down or removed is never forced on anybody.
+It stands before the scheduler: a client, or all clients of a network, get the same real server, as
+long as that one is usable.  A server that is drained, down or removed is never forced on anybody.
+
+What is remembered of a client is a *template*, as IPVS calls it.  At first it is tentative, so that
+a new client's further connections go where the first went; it is proved as soon as one of its
+connections is (IPVS: assured).  TCP proves it by its handshake, UDP by two datagrams each way.
+
+    tentative   `timeout` seconds from the latest packet that opened a connection
+    proved      while any connection of the client is in the table, and `timeout` seconds from its
+                latest connection that was proved
+
+Templates are bounded, and an eighth is kept for the tentative ones, which anybody can fill: they
+push out one another, the oldest first, and never a proved one.  Among the proved ones the one that
+was away for longest is forgotten first; none is whose client has connections.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from lb_switch.servers import RealServer
+from lb_switch.tally import ONE_PACKET, by_direction
+
+if TYPE_CHECKING:
+    from lb_switch.connections.connection import Connection
+    from lb_switch.nat.path import NatPath
 
 MAX_CLIENTS = 100_000
-"""Clients remembered at the most; the one that was away for longest is forgotten first."""
+"""Clients remembered at the most."""
+_TENTATIVE_SHIFT = 3
+_LOOKS = 8
+"""Templates looked at for one that can be forgotten."""
+_TWICE = 2 * ONE_PACKET
 
 
-class _Template(NamedTuple):
-    real_server: RealServer
-    until: float
+class Template:
+    """Which real server a client has.
+
+    `connections`   how many of its connections to that server are in the table
+    `until`         when it is forgotten, if there are none; seconds on the packets' clock
+    `path`          of its connections by plain NAT; None while there is none: they point to it
+    `witness`       a conversation by UDP, which may have proved itself without being looked at
+    """
+
+    __slots__ = ("client", "connections", "path", "proved", "real_server", "until", "witness")
+
+    def __init__(self, client: bytes, real_server: RealServer, until: float) -> None:
+        self.client = client
+        self.real_server = real_server
+        self.until = until
+        self.proved = False
+        self.connections = 0
+        self.path: NatPath | None = None
+        self.witness: Connection | None = None
+
+    def joined_by(self, connection: Connection, *, may_prove_it: bool) -> None:
+        """Count a connection; `may_prove_it` says that nobody tells when it has proved itself."""
+        self.connections += 1
+        if may_prove_it and not self.proved and self.witness is None:
+            self.witness = connection
+
+    def left_by(self, connection: Connection) -> None:
+        """Count a connection no more: it left the table."""
+        self.connections -= 1
+        if self.witness is connection:
+            self.witness = None
+        if not self.connections:
+            self.path = None
+
+    @property
+    def is_proved_by_now(self) -> bool:
+        """Whether its witness has exchanged enough."""
+        witness = self.witness
+        return witness is not None and min(by_direction(witness.tally)) >= _TWICE
 
 
 class Persistence:
@@ -32,34 +88,119 @@ class Persistence:
     def __init__(self, timeout: float, prefix_length: int = 0) -> None:
         self.timeout = timeout
         self.prefix_length = prefix_length
-        self._templates: OrderedDict[bytes, _Template] = OrderedDict()
+        self._tentative: OrderedDict[bytes, Template] = OrderedDict()
+        self._proved: OrderedDict[bytes, Template] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._templates)
+        return len(self._tentative) + len(self._proved)
+
+    def __iter__(self) -> Iterator[Template]:
+        """Yield what is remembered: the tentative first, then the proved, the oldest first."""
+        yield from self._tentative.values()
+        yield from self._proved.values()
 
     def recall(self, key: bytes, usable: Sequence[RealServer], now: float) -> RealServer | None:
         """Return the usable real server that the sender of this flow key had, or None."""
-        template = self._templates.get(self._client(key))
-        if template is None or template.until <= now or template.real_server not in usable:
-            return None
-        return template.real_server
+        template = self._find(self._client(key), usable, now)
+        return None if template is None else template.real_server
 
-    def remember(self, key: bytes, real_server: RealServer, now: float) -> None:
-        """Note that the sender of this flow key was given this real server at `now`."""
+    def begin(self, key: bytes, real_server: RealServer, now: float) -> Template:
+        """Return the template for a connection of this flow key to the server it was given."""
         client = self._client(key)
-        self._templates[client] = _Template(real_server, now + self.timeout)
-        self._templates.move_to_end(client)
+        template = self._find(client, (real_server,), now)
+        if template is not None and template.proved:
+            return template
+        if template is None:
+            template = Template(client, real_server, now)
+        template.until = now + self.timeout
+        self._tentative[client] = template
+        self._tentative.move_to_end(client)
         self._forget_old(now)
+        return template
+
+    def prove(self, template: Template, now: float) -> None:
+        """Note that a connection of this template has proved itself.
+
+        One that another server was given meanwhile stays out, if that one is still to be had.
+        """
+        client = template.client
+        other = self._proved.get(client)
+        if other is not None and other is not template:
+            if self._is_alive(other, now) and other.real_server.usable:
+                return
+            other.proved = False
+        if self._tentative.get(client) is template:
+            del self._tentative[client]
+        template.proved = True
+        template.witness = None
+        template.until = max(template.until, now + self.timeout)
+        self._proved[client] = template
+        self._proved.move_to_end(client)
+        if len(self._proved) > _most_proved() and not self._makes_room(template):
+            del self._proved[client]
+            template.proved = False
+            self._tentative[client] = template
+        if len(self) > MAX_CLIENTS:
+            self._tentative.popitem(last=False)
+
+    def _find(self, client: bytes, usable: Sequence[RealServer], now: float) -> Template | None:
+        """Return what is remembered of a client, if it names a usable server."""
+        waiting = self._tentative.get(client)
+        if waiting is not None and waiting.is_proved_by_now:
+            self.prove(waiting, now)
+        for templates in (self._proved, self._tentative):
+            template = templates.get(client)
+            if (
+                template is not None
+                and template.real_server in usable
+                and self._is_alive(template, now)
+            ):
+                return template
+        return None
+
+    @staticmethod
+    def _is_alive(template: Template, now: float) -> bool:
+        return template.until > now or (template.proved and template.connections > 0)
 
     def _forget_old(self, now: float) -> None:
-        # One comes in at a time, so looking at two keeps up and costs next to nothing.
+        """Forget what is over, and tentative ones that are too many.
+
+        One comes in at a time, so a few looks keep up and cost next to nothing.
+        """
+        for _ in range(_LOOKS):
+            template = next(iter(self._tentative.values()), None)
+            if template is None:
+                break
+            if template.is_proved_by_now:
+                self.prove(template, now)
+            elif template.until <= now or len(self) > MAX_CLIENTS:
+                del self._tentative[template.client]
+            else:
+                break
+        if len(self) > MAX_CLIENTS:
+            self._tentative.popitem(last=False)
         for _ in range(2):
-            client, template = next(iter(self._templates.items()))
-            if template.until > now and len(self._templates) <= MAX_CLIENTS:
-                return
-            if len(self._templates) == 1:
-                return
-            del self._templates[client]
+            template = next(iter(self._proved.values()), None)
+            if template is None or template.until > now:
+                break
+            self._pass_over(template, now)
+
+    def _pass_over(self, template: Template, now: float) -> None:
+        """Forget the first of the proved ones, or let it go behind all others if it is alive."""
+        if self._is_alive(template, now):
+            self._proved.move_to_end(template.client)
+        else:
+            del self._proved[template.client]
+
+    def _makes_room(self, newest: Template) -> bool:
+        """Forget a proved one whose client has no connections; those that have are passed over."""
+        for _ in range(_LOOKS):
+            template = next(iter(self._proved.values()))
+            if template is not newest and not template.connections:
+                del self._proved[template.client]
+                return True
+            self._proved.move_to_end(template.client)
+        return False
 
     def _client(self, key: bytes) -> bytes:
         size = (len(key) - 4) // 2
@@ -69,3 +210,7 @@ class Persistence:
         host_bits = size * 8 - self.prefix_length
         number = int.from_bytes(address, "big") >> host_bits
         return number.to_bytes(size, "big")
+
+
+def _most_proved() -> int:
+    return MAX_CLIENTS - (MAX_CLIENTS >> _TENTATIVE_SHIFT)

@@ -2,8 +2,8 @@
 
     python -m tests.capture.run_switch tun|nfqueue STATE_DIRECTORY CONFIG.json
 
-CONFIG.json: a list of [VIP:PORT, protocol number, [RIP:PORT, …], snat?].  SIGHUP reads it again and
-changes the host's rules with it.  Prints `ready`, then `updated` per SIGHUP, then the counters.
+CONFIG.json: a list of [VIP:PORT, protocol number, [RIP:PORT, …], snat, …].  SIGHUP reads it again
+and changes the host's rules with it.  Prints `ready`, then `updated` per SIGHUP, then the counters.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def read_config(path: Path) -> list[VirtualServer]:
     return [_virtual_server(*record) for record in json.loads(path.read_text())]
 
 
-def _virtual_server(vip: str, protocol: int, reals: list[str], snat: str = "") -> VirtualServer:
+def _virtual_server(vip: str, protocol: int, reals: list[str], *snats: str) -> VirtualServer:
     return VirtualServer(
         f"{vip}/{protocol}",
         Endpoint.parse(vip),
         protocol,
         RoundRobin(),
         [RealServer(Endpoint.parse(real)) for real in reals],
-        forward="full_nat" if snat else "nat",
-        snat=ipaddress.ip_address(snat) if snat else None,
+        forward="full_nat" if snats else "nat",
+        snat=[ipaddress.ip_address(each) for each in snats],
     )
 
 

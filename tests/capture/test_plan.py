@@ -225,7 +225,7 @@ def test_a_local_vip_needs_neither_with_nfqueue_and_is_refused_by_tun() -> None:
         tun(local)
 
 
-ONE_ARM = WEB._replace(snat=ipaddress.ip_address("10.0.2.100"))
+ONE_ARM = WEB._replace(snats=(ipaddress.ip_address("10.0.2.100"),))
 
 
 def test_full_nat_on_tun_routes_the_snat_address_and_needs_no_rules() -> None:
@@ -238,6 +238,26 @@ def test_full_nat_on_tun_routes_the_snat_address_and_needs_no_rules() -> None:
         "ip neigh add proxy 10.0.1.100 dev cli0 protocol 176",
         "ip neigh add proxy 10.0.2.100 dev srv0 protocol 176",
     ]
+
+
+def test_each_of_several_snat_addresses_is_captured() -> None:
+    second = ipaddress.ip_address("10.0.2.101")
+    several = ONE_ARM._replace(snats=(*ONE_ARM.snats, second))
+    assert commands(tun(several), "ip", "-4")[-1] == (
+        "ip -4 route replace 10.0.2.101/32 dev lbtun src 10.0.2.1 mtu 1400 proto 176"
+    )
+    assert commands(tun(several), "ip", "neigh")[1:] == [
+        "ip neigh add proxy 10.0.2.100 dev srv0 protocol 176",
+        "ip neigh add proxy 10.0.2.101 dev srv0 protocol 176",
+    ]
+    assert chain(nfqueue(several), "iptables", "raw").rules[1:] == (
+        "-d 10.0.2.100 -j NFQUEUE --queue-num 100",
+        "-d 10.0.2.101 -j NFQUEUE --queue-num 100",
+    )
+    local = several._replace(snats=(second, ipaddress.ip_address("10.0.2.1")))
+    for plan in (tun, nfqueue):
+        with pytest.raises(CaptureError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
+            plan(local)
 
 
 def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
@@ -254,7 +274,7 @@ def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
 
 
 def test_the_vip_may_be_the_snat_address() -> None:
-    vip = WEB._replace(snat=WEB.vip.ip)
+    vip = WEB._replace(snats=(WEB.vip.ip,))
     assert len(chain(nfqueue(vip), "iptables", "raw").rules) == 1
 
 
@@ -262,7 +282,7 @@ def test_the_vip_may_be_the_snat_address() -> None:
 def test_a_local_snat_address_is_refused(plan: object) -> None:
     assert callable(plan)
     with pytest.raises(CaptureError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
-        plan(WEB._replace(snat=ipaddress.ip_address("10.0.2.1")))
+        plan(WEB._replace(snats=(ipaddress.ip_address("10.0.2.1"),)))
 
 
 def test_a_chain_is_made_filled_and_hooked_in_one_commit_and_removed_whole() -> None:

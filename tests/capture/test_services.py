@@ -49,7 +49,7 @@ def test_so_does_a_removed_virtual_server() -> None:
 
 def test_full_nat_names_the_address_that_replies_go_to() -> None:
     web = VirtualServer("web", VIP, TCP, RoundRobin(), forward="full_nat")
-    assert Services().of([web]) == (Service(VIP, TCP, (), VIP.ip),)
+    assert Services().of([web]) == (Service(VIP, TCP, (), (VIP.ip,)),)
     snat = Endpoint.parse("10.0.2.100:1").ip
     web = VirtualServer("web", VIP, TCP, RoundRobin(), forward="full_nat", snat=snat)
     assert Services().of([web])[0].captured == (VIP.ip, snat)

@@ -86,7 +86,15 @@ def test_full_nat_and_its_source_address() -> None:
         validate({"virtual_server": [DNS, full, addressed]})
     ).virtual_servers.values()
     assert (plain.forward, vip.forward, own.forward) == ("nat", "full_nat", "full_nat")
-    assert (str(vip.snat), str(own.snat)) == ("10.0.1.100", "10.0.2.100")
+    assert [str(ip) for ip in (*vip.snats, *own.snats)] == ["10.0.1.100", "10.0.2.100"]
+
+
+def test_several_source_addresses_and_the_secret_of_their_ports() -> None:
+    full = {**WEB, "forward": "full_nat", "snat": ["10.0.2.100", "10.0.2.101"]}
+    switch = build(validate({"virtual_server": [full]}), b"a secret")
+    (own,) = switch.virtual_servers.values()
+    assert [str(ip) for ip in own.snats] == ["10.0.2.100", "10.0.2.101"]
+    assert switch.settings.port_secret == b"a secret"
 
 
 def test_persistence() -> None:

@@ -30,7 +30,7 @@ hash_on = ["src_ip", "src_port"]
 persistence_timeout = 60
 on_down = "keep"
 forward = "full_nat"
-snat = "10.0.2.100"
+snat = ["10.0.2.100", "10.0.2.101"]
 health_check = { kind = "http", path = "/x", expect_status = [200, 204], rise = 1 }
 real_server = [{ address = "10.0.2.11:80", weight = 0 }, { address = "10.0.2.12:80" }]
 

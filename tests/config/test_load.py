@@ -123,7 +123,7 @@ def test_defaults(file: Path) -> None:
         0,
         "reset",
         "nat",
-        None,
+        (),
     )
     assert (web.persistence_prefix, web.one_packet) == (0, False)
     assert switch.max_half_open_per_source == 0
@@ -375,6 +375,32 @@ ONE_ERROR = [
     (
         virtual_server('forward = "full_nat"\nsnat = "2001:db8::1"'),
         "virtual_server[0].snat: 2001:db8::1 is IPv6, but the VIP 10.0.1.100 is not",
+    ),
+    (
+        virtual_server('forward = "full_nat"\nsnat = ["10.0.2.1", "2001:db8::1"]'),
+        "virtual_server[0].snat: 2001:db8::1 is IPv6, but the VIP 10.0.1.100 is not",
+    ),
+    (
+        virtual_server('forward = "full_nat"\nsnat = ["10.0.2.1", "10.0.2.1"]'),
+        "virtual_server[0].snat: an address stands there twice",
+    ),
+    (
+        virtual_server('forward = "full_nat"\nsnat = ["10.0.2.1", ""]'),
+        "virtual_server[0].snat: an address in the list is empty",
+    ),
+    (
+        virtual_server(
+            f'forward = "full_nat"\nsnat = {[f"10.0.3.{n}" for n in range(65)]}'.replace("'", '"')
+        ),
+        "virtual_server[0].snat: 65 addresses are more than 64",
+    ),
+    (
+        virtual_server('forward = "full_nat"\nsnat = ["10.0.2.9", "10.0.2.1"]')
+        + real_server("10.0.2.1:80"),
+        (
+            "virtual_server[0].real_server[0].address: 10.0.2.1 is a snat address of this switch:"
+            " packets would loop"
+        ),
     ),
     (
         virtual_server('snat = "10.0.2.1"'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,11 +22,22 @@ def connection(state: State, now: float) -> Connection:
     return Connection(KEY, KEY, PATH, state, now)
 
 
+def expired(wheel: TimerWheel, now: float, limit: int) -> list[Connection]:
+    """Do with those whose bucket has come due what the queues do."""
+    ended = []
+    for each in wheel.due(now, limit):
+        if wheel.deadline(each) <= now:
+            ended.append(each)
+        else:
+            wheel.arm(each, now)
+    return ended
+
+
 def run(wheel: TimerWheel, until: float) -> list[tuple[float, Connection]]:
     """Follow the wheel's own deadlines; return what ended, and when."""
     ended = []
     while (due := wheel.next_deadline()) is not None and due <= until:
-        ended += [(due, each) for each in wheel.expired(due, 100)]
+        ended += [(due, each) for each in expired(wheel, due, 100)]
     return ended
 
 
@@ -75,7 +87,7 @@ def test_the_work_of_one_call_is_bounded() -> None:
     slices = []
     while (due := wheel.next_deadline()) is not None:
         assert due <= 10.5
-        slices.append(len(list(wheel.expired(11.0, 100))))
+        slices.append(len(expired(wheel, 11.0, 100)))
     assert slices == [100, 100, 50]
 
 
@@ -85,6 +97,41 @@ def test_nothing_is_held_longer_than_the_horizon() -> None:
     due = wheel.next_deadline()
     assert due is not None
     assert due <= HORIZON * GRANULARITY
+
+
+def first_of(wheel: TimerWheel) -> Connection | None:
+    return wheel.first
+
+
+def test_the_first_is_the_one_looked_at_longest_ago() -> None:
+    wheel = TimerWheel(DEFAULT_TIMEOUTS)
+    a, b, c = (connection(State.UDP, now) for now in (0.0, 1.0, 9.0))
+    for each in (a, b, c):
+        wheel.arm(each, each.last_seen)
+    assert first_of(wheel) is a
+    wheel.disarm(a)
+    assert first_of(wheel) is b
+    wheel.arm(a, 10.0)
+    wheel.disarm(b)
+    assert (first_of(wheel), wheel.length) == (c, 2)
+    wheel.disarm(c)
+    wheel.disarm(a)
+    assert (first_of(wheel), wheel.length, wheel.next_deadline()) == (None, 0, None)
+
+
+@pytest.mark.parametrize("state", [State.UDP, State.SYN_RECV, State.CLOSE])
+def test_whether_the_first_was_used_since_it_was_looked_at(state: State) -> None:
+    """With timeouts beyond the horizon and within."""
+    wheel = TimerWheel(DEFAULT_TIMEOUTS)
+    assert not wheel.first_was_used
+    who = connection(state, 100.0)
+    wheel.arm(who, 100.0)
+    assert not wheel.first_was_used
+    who.last_seen = 102.0
+    assert wheel.first_was_used
+    wheel.disarm(who)
+    wheel.arm(who, 104.0)
+    assert not wheel.first_was_used
 
 
 @given(

@@ -93,6 +93,12 @@ def written() -> dict[str, bytes]:
         inputs[f"fragmented-echo-{version}"] = step(FRAGMENT, 4, where, 0x20) * 9
         held = [step(FRAGMENT, number, where, 0x30 | at) for number in (0, 1) for at in (1, 4, 7)]
         inputs[f"held-{version}"] = b"".join(held) * 3
+        places = [way(version, 0, port, choice) for port in range(4) for choice in (0, 1)]
+        full = b"".join(map(handshake, places)) + step(TCP, SYN, way(version, 2))
+        inputs[f"full-{version}"] = full * 2
+        arm = [way(version, 1, port) for port in range(3)]
+        used_up = handshake(arm[0]) + handshake(arm[1]) + step(TCP, SYN, arm[2])
+        inputs[f"used-up-{version}"] = used_up
     inputs["echo"] = b"".join(step(ECHO, more) for more in range(16)) * 3
     inputs["time"] = b"".join(
         step(TCP, SYN, way(4, 0, n & 3)) + step(TIME, n & 7) for n in range(40)

@@ -263,6 +263,32 @@ def test_full_nat_serves_a_client_beside_the_real_servers(
     assert lab.snapshot() == before
 
 
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_full_nat_with_several_source_addresses(lab: Lab, capture: str, six: bool) -> None:
+    """Each is captured; a client has one of them, and others have others."""
+    vip, servers = (VIP6, SERVERS6) if six else (VIP, SERVERS)
+    network = "fd00:2::10{}" if six else "10.0.2.10{}"
+    snats = [network.format(n) for n in range(4)]
+    written = ("[{}]:{}" if six else "{}:{}").format
+    lab.configure([written(vip, 80), 6, [written(servers[0], 8080)], *snats])
+    before = lab.snapshot()
+    seen = []
+    with lab.listen(servers[0]) as listener:
+        switch = lab.start(capture)
+        for source in (*servers, *servers):
+            with lab.open_socket(lab.server, family=10 if six else 2) as client:
+                client.bind((source, 0))
+                client.connect((vip, 80))
+                place, answers = exchange(client, listener)
+                assert answers == vip
+                seen.append(place)
+        switch.stop()
+    assert set(seen) <= set(snats)
+    assert seen[0] != seen[1]
+    assert seen[:2] == seen[2:]
+    assert lab.snapshot() == before
+
+
 def test_garbage_does_not_stop_the_traffic(lab: Lab, capture: str) -> None:
     lab.configure(TCP_VIP, UDP_VIP)
     rng = random.Random(7)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import tracemalloc
+from typing import Any
 
 import pytest
-from scapy.layers.inet import TCP
+from scapy.layers.inet import TCP, UDP
 
+from lb_switch.connections import queues
+from lb_switch.connections.connection import Connection
+from lb_switch.connections.queues import Kind, kind_of
 from lb_switch.connections.tcp_state import State
 from lb_switch.invariants import check_invariants
 from lb_switch.switch import Settings
@@ -21,6 +25,7 @@ from tests.support.dialogue import (
     VIP,
     VIP6,
     Dialogue,
+    Seen,
     make_switch,
     send,
     udp_dialogue,
@@ -145,14 +150,168 @@ def test_a_flood_of_datagrams_takes_away_only_what_was_never_answered() -> None:
     assert opening.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
 
 
-def test_answered_datagrams_stay() -> None:
-    switch = make_switch(settings=Settings(max_connections=3), protocols=(17,))
-    for port in range(1, 4):
-        asked = send(switch, udp(("10.0.1.11", port), VIP, b"a question"))
-        send(switch, udp((asked.packet.dst, 8080), ("10.0.1.11", port), b"an answer"))
-    seen = send(switch, udp(("10.0.1.11", 9), VIP, b"a question"))
-    assert (seen.action, seen.reason) == (Action.DROP, Reason.TABLE_FULL)
-    check_invariants(switch)
+@pytest.fixture(params=["IPv4", "IPv6"])
+def six(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "IPv6")
+
+
+class Flooded:
+    """A switch with a small table, and a flood of any kind, in the names of ever other sources."""
+
+    def __init__(self, six: bool, bound: int = 64, **more: Any) -> None:
+        self.vip, self.client = (VIP6, CLIENT6) if six else (VIP, CLIENT)
+        self.network = "2001:db8:9::" if six else "10.9.9."
+        settings = Settings(max_connections=bound, unknown_tcp="schedule", **more)
+        self.switch = make_switch(self.vip, RIPS6 if six else RIPS, settings=settings)
+        self.now = 0.0
+        self.port = 0
+
+    def source(self) -> tuple[str, int]:
+        self.port += 1
+        return f"{self.network}{1 + self.port % 9}", 1000 + self.port // 9
+
+    def talk(self, port: int) -> Dialogue:
+        return Dialogue(self.switch, (self.client[0], port), self.vip)
+
+    def ask(self, client: tuple[str, int], times: int = 1, answers: bool = True) -> Seen:
+        """Ask by UDP, `times` over; a real server answers."""
+        for _ in range(times):
+            seen = send(self.switch, udp(client, self.vip, b"a question of some length"), self.now)
+            if answers and seen.action is Action.FORWARD:
+                rip = (seen.packet.dst, seen.packet[UDP].dport)
+                send(self.switch, udp(rip, client, b"an answer of some length"), self.now)
+        return seen
+
+    def flood(self, kind: str, count: int = 300) -> None:
+        for _ in range(count):
+            self.now += 0.001
+            client = self.source()
+            if kind in {"S", "A"}:
+                seen = send(self.switch, tcp(client, self.vip, kind, ack=kind == "A"), self.now)
+                assert seen.action is Action.FORWARD
+            elif kind == "reset":
+                talk = Dialogue(self.switch, client, self.vip)
+                talk.client("S")
+                talk.client("R")
+            else:
+                how = {"unanswered": (1, False), "answered": (1, True), "twice": (2, True)}
+                assert self.ask(client, *how[kind]).action is Action.FORWARD
+
+
+FLOODS = ["S", "A", "reset", "unanswered", "answered", "twice"]
+
+
+@pytest.mark.parametrize("one_packet", [False, True])
+@pytest.mark.parametrize("kind", FLOODS)
+def test_no_flood_keeps_a_newcomer_out(six: bool, kind: str, one_packet: bool) -> None:
+    """Neither TCP nor UDP, whatever filled the table, and with one-packet scheduling too."""
+    bed = Flooded(six)
+    bed.switch.virtual_servers["dns"].one_packet = one_packet
+    established = bed.talk(1)
+    established.handshake()
+    bed.flood(kind)
+    check_invariants(bed.switch)
+    assert len(bed.switch.connections) == 64
+    opening = bed.talk(2)
+    opening.client("S")
+    question = (bed.client[0], 3)
+    asked = bed.ask(question, answers=False)
+    assert asked.action is Action.FORWARD
+    bed.flood(kind, 7)  # while the answers are on their way
+    opening.server("SA")
+    opening.client("A")
+    assert opening.connection_of_client().state is State.ESTABLISHED
+    rip = (asked.packet.dst, asked.packet[UDP].dport)
+    answer = send(bed.switch, udp(rip, question, b"an answer of some length"), bed.now)
+    assert answer.reason is Reason.KNOWN_CONNECTION
+    bed.flood(kind)
+    for talk in (established, opening):
+        assert talk.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
+        assert talk.server("A", b"alive").reason is Reason.KNOWN_CONNECTION
+    check_invariants(bed.switch)
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_who_talks_by_udp_outlives_a_flood(six: bool, kind: str) -> None:
+    """A conversation that is in use, while a thousand forged ones come and go."""
+    bed = Flooded(six)
+    place = (bed.client[0], 5)
+    server = bed.ask(place, 8).packet.dst
+    for _ in range(20):
+        bed.flood(kind, 50)
+        bed.now += 1.0
+        seen = bed.ask(place)
+        assert (seen.reason, seen.packet.dst) == (Reason.KNOWN_CONNECTION, server)
+        check_invariants(bed.switch)
+
+
+def test_a_lone_ack_is_no_established_connection(six: bool) -> None:
+    """`unknown_tcp = "schedule"`: until data have come from both sides it gives way."""
+    bed = Flooded(six, bound=8)
+    real = bed.talk(1)
+    real.client("A", b"in mid-stream", ack=1)
+    for _ in range(2):
+        real.server("A", b"the real server sends data " * 4)
+        real.client("A", b"and the client too")
+    bed.flood("A", 40)
+    check_invariants(bed.switch)
+    assert real.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
+    assert real.server("A", b"alive").reason is Reason.KNOWN_CONNECTION
+    talk = bed.talk(2)
+    talk.handshake()
+    assert talk.connection_of_client().state is State.ESTABLISHED
+
+
+def test_a_syn_that_is_answered_proves_no_lone_ack(six: bool) -> None:
+    """An ACK and a SYN in the same forged name: the real server repeats its SYN/ACK."""
+    bed = Flooded(six, bound=16)
+    for _ in range(40):
+        talk = Dialogue(bed.switch, bed.source(), bed.vip)
+        assert talk.client("A", ack=1).action is Action.FORWARD
+        talk.client("S")
+        talk.client("S")
+        for _ in range(3):
+            talk.server("SA")
+        talk.wait(65)
+    honest = bed.talk(2)
+    honest.handshake()
+    assert honest.connection_of_client().state is State.ESTABLISHED
+
+
+def test_all_floods_at_once_leave_each_kind_its_share(six: bool) -> None:
+    bed = Flooded(six, bound=140)
+    talks = [bed.talk(port) for port in range(20)]
+    for talk in talks:
+        talk.handshake()
+    for _ in range(300):
+        for kind in FLOODS:
+            bed.flood(kind, 1)
+    check_invariants(bed.switch)
+    lengths = {queue.kind: queue.length for queue in bed.switch.queues.by_kind}
+    assert lengths.pop(Kind.PROVED) == 20
+    assert sum(lengths.values()) == 120
+    for queued in set(lengths) - {Kind.ONE_PACKET, Kind.LASTING}:
+        assert lengths[queued] >= 120 // 8, lengths
+    for talk in talks:
+        assert talk.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
+
+
+def test_one_packet_of_a_large_table_of_answered_questions_walks_nowhere() -> None:
+    """It took 400 ms with a million of them: each was looked at in the first packet's time."""
+    bed = Flooded(six=False, bound=2000)
+    bed.flood("answered", 2000)
+    looks = 0
+
+    def counted(connection: Connection) -> Kind:
+        nonlocal looks
+        looks += 1
+        return kind_of(connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queues, "kind_of", counted)
+        bed.flood("answered", 1)
+    assert looks <= queues.LOOKS + 2
+    assert len(bed.switch.connections) == 2000
 
 
 # -- half-open connections of one source -------------------------------------------------------

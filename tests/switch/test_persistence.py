@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from scapy.layers.inet import UDP
 
 from lb_switch.invariants import check_invariants
 from lb_switch.scheduling import persistence as bounds
-from lb_switch.scheduling.persistence import Persistence
+from lb_switch.scheduling.persistence import Persistence, Template
 from lb_switch.servers import AdminState, RealServer
 from lb_switch.switch import Switch
 from lb_switch.verdict import Reason
@@ -19,6 +21,8 @@ from tests.support.dialogue import (
     VIP,
     VIP6,
     Dialogue,
+    Seen,
+    endpoint,
     make_switch,
     send,
 )
@@ -122,6 +126,237 @@ def test_port_reuse_and_persistence(bed: Bed) -> None:
     talk.client("R")
     assert talk.client("S").reason is Reason.PORT_REUSE
     assert talk.rip == first
+
+
+# -- whom a forger cannot move -----------------------------------------------------------------
+
+
+class Crowd(Bed):
+    """Clients that are there, and sources that nobody has; few are remembered."""
+
+    def __init__(self, six: bool, monkeypatch: pytest.MonkeyPatch, full_nat: bool = False) -> None:
+        super().__init__(six)
+        monkeypatch.setattr(bounds, "MAX_CLIENTS", 48)
+        self.now = 0.0
+        self.number = 0
+        self.network = "2001:db8:9::" if six else "10.9."
+        for group in self.switch.virtual_servers.values():
+            group.persistence = Persistence(60.0)
+            if full_nat:
+                group.forward = "full_nat"
+
+    def stranger(self) -> str:
+        self.number += 1
+        if ":" in self.network:
+            return f"{self.network}{self.number:x}"
+        return f"{self.network}{self.number >> 8}.{self.number & 255}"
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        while (due := self.switch.next_deadline()) is not None and due <= self.now:
+            self.switch.handle_timers(self.now)
+
+    def flood(self, count: int = 200, protocol: str = "tcp", answers: int = 0) -> None:
+        for _ in range(count):
+            source = (self.stranger(), 7)
+            if protocol == "tcp":
+                send(self.switch, tcp(source, self.vip, "S"), self.now)
+            else:
+                self.ask(source, max(1, answers), bool(answers))
+        check_invariants(self.switch)
+
+    def ask(self, client: Place, times: int = 1, answers: bool = True) -> str:
+        """Ask by UDP; return the real server's address."""
+        for _ in range(times):
+            seen = send(self.switch, udp(client, self.vip, b"a question of some length"), self.now)
+            rip = (seen.packet.dst, seen.packet[UDP].dport)
+            near = (seen.packet.src, seen.packet[UDP].sport)
+            if answers:
+                send(self.switch, udp(rip, near, b"an answer of some length"), self.now)
+        return str(seen.packet.dst)
+
+    def open(self, host: str, proved: bool = True) -> tuple[Dialogue, str]:
+        """Open a TCP connection; return it and the real server's address."""
+        self.port += 1
+        talk = Dialogue(self.switch, (host, 1000 + self.port), self.vip)
+        talk.now = self.now
+        seen = talk.client("S")
+        if proved:
+            self.go_on(talk, seen)
+        return talk, str(seen.packet.dst)
+
+    def go_on(self, talk: Dialogue, seen: Seen) -> None:
+        """Complete the handshake of this SYN."""
+        packet = seen.packet
+        answer = tcp((packet.dst, 8080), (packet.src, packet.sport), "SA", seq=5000, ack=1001)
+        send(self.switch, answer, self.now)
+        talk.now = self.now
+        talk.client("A", seq=1001, ack=5001)
+
+    def end(self, talk: Dialogue) -> None:
+        talk.now = self.now
+        talk.client("RA", seq=1001, ack=5001)
+
+
+@pytest.fixture(params=["IPv4", "IPv6", "IPv4 full NAT", "IPv6 full NAT"])
+def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Crowd:
+    return Crowd("IPv6" in request.param, monkeypatch, "full" in request.param)
+
+
+def test_forged_syns_move_no_client_that_is_there(crowd: Crowd) -> None:
+    """More of them than are remembered, while the client has five live connections."""
+    host = crowd.client[0]
+    servers = {crowd.open(host)[1] for _ in range(5)}
+    assert len(servers) == 1
+    for _ in range(3):
+        crowd.flood()
+        assert {crowd.open(host, proved=False)[1]} == servers
+        crowd.wait(0.5)
+
+
+def test_a_client_is_remembered_while_a_connection_of_it_lives(crowd: Crowd) -> None:
+    host = crowd.client[0]
+    talk, server = crowd.open(host)
+    other, _ = crowd.open(host)
+    for _ in range(4):
+        crowd.wait(400.0)
+        for each in (talk, other):
+            each.now = crowd.now
+            each.client("A", b"alive", seq=1001, ack=5001)
+        crowd.flood(60)
+        assert crowd.open(host, proved=False)[1] == server
+    crowd.end(other)
+    crowd.wait(130.0)
+    crowd.flood(60)
+    assert crowd.open(host, proved=False)[1] == server, "one is left"
+    crowd.end(talk)
+    crowd.wait(130.0)
+    check_invariants(crowd.switch)
+    assert crowd.group.persistence is not None
+    usable = crowd.group.usable_servers
+    client = endpoint((host, 1)).ip.packed
+    key = client + endpoint(crowd.vip).ip.packed + bytes(4)
+    assert crowd.group.persistence.recall(key, usable, crowd.now) is None
+
+
+def test_the_timeout_begins_with_the_latest_proof(crowd: Crowd) -> None:
+    host = crowd.client[0]
+    talk, server = crowd.open(host)
+    crowd.end(talk)
+    crowd.wait(50.0)
+    talk, again = crowd.open(host)
+    crowd.end(talk)
+    crowd.wait(55.0)
+    assert crowd.open(host, proved=False)[1] == server == again
+
+
+def test_connections_opened_before_the_first_is_proved_go_together(crowd: Crowd) -> None:
+    """As browsers open them: six SYNs at once, with a flood around them."""
+    host = crowd.client[0]
+    opened = [crowd.open(host, proved=False) for _ in range(3)]
+    crowd.flood(5)
+    opened += [crowd.open(host, proved=False) for _ in range(3)]
+    assert len({server for _, server in opened}) == 1
+
+
+def test_who_was_pushed_out_before_its_proof_is_remembered_with_it(crowd: Crowd) -> None:
+    host = crowd.client[0]
+    talk = Dialogue(crowd.switch, (host, 1), crowd.vip)
+    seen = talk.client("S")
+    crowd.flood()
+    crowd.go_on(talk, seen)
+    crowd.flood()
+    assert {crowd.open(host)[1] for _ in range(3)} == {seen.packet.dst}
+    check_invariants(crowd.switch)
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_forged_datagrams_move_no_client_that_converses(crowd: Crowd, answers: int) -> None:
+    """By UDP it is two datagrams each way that count; noted at once, not only in time."""
+    group = crowd.switch.virtual_servers["dns"]
+    host = crowd.client[0]
+    servers = {crowd.ask((host, port), 2) for port in range(5)}
+    assert len(servers) == 1
+    for _ in range(3):
+        crowd.flood(100, "udp", answers)
+        assert {crowd.ask((host, 99), answers=False)} == servers
+        crowd.wait(70.0)
+        crowd.ask((host, 1))
+    assert group.persistence is not None
+    assert len(group.persistence) <= 48
+
+
+def test_a_question_with_an_answer_proves_nobody(crowd: Crowd) -> None:
+    group = crowd.switch.virtual_servers["dns"]
+    crowd.flood(60, "udp", answers=1)
+    assert group.persistence is not None
+    assert not any(template.proved for template in group.persistence)
+
+
+def test_forged_conversations_push_out_nobody_who_has_connections(crowd: Crowd) -> None:
+    """A forger who has every datagram answered twice: what is bounded is full of live ones."""
+    host = crowd.client[0]
+    server = crowd.ask((host, 1), 2)
+    crowd.ask((host, 2), 2)
+    crowd.flood(150, "udp", answers=2)
+    assert crowd.ask((host, 3)) == server
+
+
+def test_among_the_proved_who_was_away_longest_is_forgotten(crowd: Crowd) -> None:
+    live, server = crowd.open(crowd.client[0])
+    hosts = [crowd.stranger() for _ in range(60)]
+    for host in hosts:
+        talk, _ = crowd.open(host)
+        crowd.end(talk)
+        crowd.wait(0.25)
+    crowd.wait(10.0)  # what is closed is forgotten by the table
+    fresh = [crowd.stranger() for _ in range(20)]
+    for host in fresh:
+        talk, _ = crowd.open(host)
+        crowd.end(talk)
+        crowd.wait(0.25)
+    check_invariants(crowd.switch)
+    assert crowd.group.persistence is not None
+    proved = {each.client for each in crowd.group.persistence if each.proved}
+    assert len(proved) == 48 - 48 // 8
+    assert {endpoint((host, 1)).ip.packed for host in (*fresh, crowd.client[0])} <= proved
+    assert crowd.open(crowd.client[0])[1] == server
+    assert live.client("A", seq=1001, ack=5001).reason is Reason.KNOWN_CONNECTION
+
+
+def test_a_proved_client_moves_when_its_server_goes_and_stays_there(crowd: Crowd) -> None:
+    host = crowd.client[0]
+    _, first = crowd.open(host)
+    crowd.switch.set_admin_state(crowd.server(first), AdminState.DRAIN, crowd.now)
+    _, second = crowd.open(host, proved=False)
+    assert second != first
+    crowd.switch.set_admin_state(crowd.server(first), AdminState.READY, crowd.now)
+    assert crowd.open(host, proved=False)[1] == first, "nobody has proved the other"
+    crowd.switch.set_admin_state(crowd.server(first), AdminState.DRAIN, crowd.now)
+    assert crowd.open(host)[1] == second
+    crowd.switch.set_admin_state(crowd.server(first), AdminState.READY, crowd.now)
+    crowd.flood()
+    assert crowd.open(host)[1] == second
+    check_invariants(crowd.switch)
+
+
+def test_what_is_remembered_makes_no_cycles(crowd: Crowd) -> None:
+    """A million clients come and go: nothing may wait for the garbage collector."""
+    gc.collect()
+    gc.disable()
+    try:
+        crowd.flood(100)
+        crowd.flood(60, "udp", answers=2)
+        crowd.end(crowd.open(crowd.client[0])[0])
+        crowd.wait(1000.0)
+        crowd.flood(1)
+        crowd.wait(1000.0)
+        assert len(crowd.switch.connections) == 0
+        kept = [each for each in gc.get_objects() if isinstance(each, Template)]
+        assert len(kept) <= 96
+        assert all(each.path is None and each.connections == 0 for each in kept)
+    finally:
+        gc.enable()
 
 
 # -- one packet --------------------------------------------------------------------------------

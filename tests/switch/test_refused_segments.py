@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lb_switch.connections.queues import may_give_way
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.invariants import check_invariants
 from lb_switch.verdict import Reason
@@ -63,7 +64,7 @@ def is_as_before(talk: Dialogue) -> None:
     assert talk.state() is State.ESTABLISHED
     server = talk.connection.real_server
     assert (server.active, server.inactive) == (1, 0)
-    assert not talk.switch.connections.may_give_way(talk.connection)
+    assert not may_give_way(talk.connection)
     check_invariants(talk.switch)
     talk.wait(DEFAULT_TIMEOUTS[State.ESTABLISHED] - 1)
     assert talk.state() is State.ESTABLISHED

@@ -79,7 +79,7 @@ def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tup
     check(services, host)
     steps: list[Step] = []
     # With full NAT, replies are captured by the address they go to.
-    by_source = [service for service in services if service.snat is None]
+    by_source = [service for service in services if not service.snats]
     for family in _families(services):
         captured, reals = _captured(services, family), _real_servers(by_source, family)
         steps += _forwarding(family, host)
@@ -215,7 +215,7 @@ def _tun_routing(
     Every rule has an `iif`: a passed packet comes in by the device, and would match again and
     circle for ever.
     """
-    by_source = [service for service in services if service.snat is None]
+    by_source = [service for service in services if not service.snats]
     server_side: dict[str, set[IPAddress]] = {}
     server_nets: set[IPNetwork] = set()
     for ip in _real_servers(by_source, family):
@@ -260,7 +260,7 @@ def _tun_routing(
             for service in services
             if service.vip.ip == ip
         ]
-        if any(service.snat == ip for service in services):
+        if any(ip in service.snats for service in services):
             sizes.append(client_mtu)
         mtu = min((size for size in sizes if size), default=client_mtu)
         steps.append(_route(host, ip, device, _source(family, near) or source, mtu))
@@ -323,10 +323,11 @@ def check(services: Sequence[Service], host: HostView) -> None:
     """Raise CaptureError where real servers loop back to the switch or cannot be reached."""
     captured = {ip for service in services for ip in service.captured}
     for service in services:
-        if service.snat not in (None, service.vip.ip) and host.is_local(service.captured[1]):
-            raise CaptureError(
-                f"snat {service.snat} is an address of this machine: choose one that nobody has"
-            )
+        for snat in service.snats:
+            if snat != service.vip.ip and host.is_local(snat):
+                raise CaptureError(
+                    f"snat {snat} is an address of this machine: choose one that nobody has"
+                )
         for real_server in service.real_servers:
             if real_server.ip in captured:
                 raise CaptureError(f"real server {real_server} is a VIP of this switch: a loop")

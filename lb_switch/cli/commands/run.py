@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import signal
 import time
 from pathlib import Path
@@ -97,7 +98,7 @@ def _serve(
     from lb_switch.health.checks import HealthChecks
     from lb_switch.runtime import Loop
 
-    switch = build(config)
+    switch = build(config, secrets.token_bytes(16))
     clock = time.monotonic
 
     def ready() -> None:
