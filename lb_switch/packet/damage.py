@@ -1,7 +1,8 @@
 """Whether a packet was damaged on its way: its checksums, verified.
 
 A switch that forwards need not look, as it passes damage on for the receiver to see.  One that
-answers must: an answer would call the packet sound.
+answers must: an answer would call the packet sound.  One that opens a connection does not: it would
+take a third of what opening takes, and an entry that nobody confirms gives way first anyway.
 """
 
 from __future__ import annotations

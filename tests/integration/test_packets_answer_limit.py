@@ -1,4 +1,4 @@
-"""A flood of datagrams to a closed port of the VIP: so many errors come back, and no more."""
+"""What the switch answers on the wire: so many errors, and nothing to who has a forged source."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from netns_lab.lab import Lab
+from netns_lab.sniff import sniff
 from netns_lab.topology import DUAL_STACK
-from tests.support.witness import reasons
+from tests.support.witness import reasons, told
 
 pytestmark = pytest.mark.netns
 
@@ -79,3 +80,30 @@ def test_refused_connections_and_pings_are_answered_all_the_same(lab: Lab) -> No
     ping = lab.exec("c1", ["ping", "-q", "-c", "200", "-i", "0.002", "-W", "5", VIPS[4]])
     assert "200 received" in ping.stdout
     assert reasons(lab)["no_virtual_server"] - before.get("no_virtual_server", 0) >= 200
+
+
+FORGED = """
+import socket, sys
+from scapy.all import ICMP, IP, TCP, UDP, raw
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sending:
+    for source in ("127.0.0.1", "127.9.9.9"):
+        for l4 in (TCP(dport=80, flags="S"), TCP(dport=80, flags="A"), UDP(dport=4444), ICMP()):
+            sending.sendto(raw(IP(src=source, dst=sys.argv[1]) / l4), (sys.argv[1], 0))
+"""
+
+
+def test_what_comes_from_loopback_is_neither_answered_nor_scheduled(lab: Lab) -> None:
+    """The kernel discards it in front of tun; nfqueue sees it before the kernel judges."""
+    before = reasons(lab)
+    with sniff(lab, "switch", "net 127.0.0.0/8 and host 10.0.1.100", interface="lo") as seen:
+        lab.exec("c1", ["python", "-c", FORGED, VIPS[4]], check=True, timeout=60)
+        ping = lab.exec("c1", ["ping", "-q", "-c", "1", "-W", "5", VIPS[4]])
+        assert "1 received" in ping.stdout, "the canary: what came before it was decided on"
+    after = reasons(lab)
+    changed = {key: after[key] - before.get(key, 0) for key in after}
+    changed = {key: value for key, value in changed.items() if value}
+    expected = {"echo_to_vip": 1}
+    if lab.capture == "nfqueue":
+        expected["forged_source"] = 8
+    assert changed == expected
+    assert told(lab, "switch", seen.path) == ""
