@@ -11,6 +11,8 @@ Rooms, from data to verdict::
     servers    the real servers' program: echo and discard
     newcomers  clients that come once: a connection or a question each
     honest     the honest program: established transfers, idle connections, newcomers
+    programs   a program on a host, with a line to it and one back
+    lookout    the switch's table, counters, memory and queue, as they can be seen
     arena      a fresh lab for one attack: build, attack, count, remove
     report     what must hold, and the table (pure)
 

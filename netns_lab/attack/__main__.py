@@ -120,9 +120,8 @@ def _digest(seen: Outcome) -> str:
     reasons = sorted(seen.reasons.items(), key=lambda each: -each[1])
     said = ", ".join(f"{name} {count:,}" for name, count in reasons[:6])
     return (
-        f"{seen.sent / seen.seconds / 1000:.1f} k/s sent, {seen.reached:,} packets reached the"
-        f" switch ({seen.busy:.0%} of a processor), the kernel dropped {seen.lost:,};"
-        f" {said}"
+        f"{seen.sent / seen.seconds / 1000:.1f} k/s; {seen.reached:,} packets reached the switch,"
+        f" the kernel dropped {seen.lost:,}; {said}"
     )
 
 

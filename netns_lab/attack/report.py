@@ -14,8 +14,9 @@ CONNECTION_BYTES = {"nat": 600, "full_nat": 1500}
 NAT each has a path of its own."""
 OTHER_BYTES = 24 << 20
 """What everything else may grow by: fragments that wait (4 MiB of them), packets under way."""
-SHORTENED = 5.0
-"""Seconds by which the time left may be less than what the clock has taken."""
+SHORTENED = 20.0
+"""Seconds by which the time left may be less than what silence has taken: a transfer pauses, and
+looking takes a while.  The shortest timeout of a closing state is far below what is left then."""
 
 
 PLACES: Mapping[str, str] = MappingProxyType(
@@ -72,7 +73,7 @@ class Outcome:
     active          the real servers' active connections: before and after (blind attacks)
     memory          resident bytes of the switch: before, and the most since
     errors          packets on which the switch raised an exception
-    busy            share of the time in which the switch used a processor
+    busy, waited    share of the time in which the switch used a processor, and waited for one
     """
 
     sent: int
@@ -86,6 +87,7 @@ class Outcome:
     active: tuple[int, int] = (0, 0)
     errors: int = 0
     busy: float = 0.0
+    waited: float = 0.0
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -133,7 +135,7 @@ def faults(attack: Attack, seen: Outcome) -> list[str]:
 
 HEADINGS = (
     "capture", "forward", "IPv", "attack", "sent", "k/s", "lost", "whole", "idle", "active",
-    "new tcp", "new udp", "MiB", "bound", "delay 99 %", "slowest", "",
+    "new tcp", "new udp", "MiB", "bound", "delay 99 %", "slowest", "CPU", "waited", "",
 )  # fmt: skip
 
 
@@ -158,6 +160,8 @@ def row(attack: Attack, seen: Outcome) -> tuple[str, ...]:
         _mib(bound(attack, seen.memory[0])),
         f"{honest['delay_99'] * 1000:.0f} ms",
         f"{honest['delay_max'] * 1000:.0f} ms",
+        f"{seen.busy:.0%}",
+        f"{seen.waited:.0%}",
         "fails" if faults(attack, seen) else "holds",
     )
 

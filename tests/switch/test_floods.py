@@ -34,7 +34,8 @@ TRANSFERS = max(50, BOUND // 100)
 RATE = 100_000
 """Packets of the flood in a second of the engine's time."""
 LAG = max(20, BOUND // 50)
-"""Packets of the flood that come between two packets of a newcomer: its way there or back."""
+"""Packets of the flood that come between two packets of a newcomer: its way there or back.  Four
+newcomers of each protocol come meanwhile."""
 TRIES = 4
 SERVED = 0.95
 ENTRY_BYTES = 1200
@@ -153,7 +154,7 @@ def besiege(siege: Siege, kind: str) -> None:
         if siege.put(packet).action is Action.FORWARD:
             siege.answer()
         newcomers.go_on(count)
-        if count % (LAG * 2) == 0:
+        if count % (LAG // 4) == 0:
             newcomers.come(count)
         if count % LAG == 0:
             talk = talks[count // LAG % TRANSFERS]
