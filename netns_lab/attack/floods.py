@@ -64,16 +64,16 @@ def syn(target: Target, numbers: Random) -> Flood:
 
 
 def handshake(target: Target, numbers: Random) -> Flood:
-    """A handshake of nobody: SYN, a real server's SYN and ACK, and the ACK, all of one hand."""
+    """A handshake of nobody: SYN, the SYN and ACK of whichever server, and the ACK, of one hand."""
     while True:
         source, ports = target.source(numbers), _ports(numbers, target.tcp)
         here, there = numbers.getrandbits(32), numbers.getrandbits(32)
         back = ports[2:] + (ports[:2] if not target.replies_to else _ports(numbers, 0)[:2])
-        server = target.real_servers[here % len(target.real_servers)]
         answered = here + 1 & 0xFFFFFFFF
         yield headers.tcp(source, target.vip, ports, SYN, here)
         to = target.replies_to or source
-        yield headers.tcp(server, to, back, SYN | ACK, there, answered)
+        for server in target.real_servers:
+            yield headers.tcp(server, to, back, SYN | ACK, there, answered)
         yield headers.tcp(source, target.vip, ports, ACK, answered, there + 1 & 0xFFFFFFFF)
 
 

@@ -124,15 +124,22 @@ class Siege:
         """The last bytes of that packet."""
         return bytes(self._buffer[self._length - length : self._length])
 
-    def answer(self) -> None:
-        """Let a real server answer the packet that has just been forwarded to it, if it would."""
+    def answer(self, completed: bool = False) -> None:
+        """Let a real server answer the packet that has just been forwarded to it, if it would.
+
+        completed: whoever sent a SYN acknowledges the server's.
+        """
         buffer, (protocol, l4) = self._buffer, self._place()
         ends = self.out().turned_round()
         if protocol == UDP and ends.ports[:2] == PORT.to_bytes(2, "big"):
             self.put(headers.udp(*ends, b"an answer of 24 bytes ..."))
         elif protocol == TCP and buffer[l4 + 13] == SYN:
             sequence = int.from_bytes(buffer[l4 + 4 : l4 + 8], "big") + 1 & 0xFFFFFFFF
-            self.put(headers.tcp(*ends, SYN | ACK, sequence ^ 0x5A5A5A5A, sequence))
+            answered = sequence ^ 0x5A5A5A5A
+            verdict = self.put(headers.tcp(*ends, SYN | ACK, answered, sequence))
+            if completed and verdict.action is Action.FORWARD:
+                client = self.out().turned_round()
+                self.put(headers.tcp(*client, ACK, sequence, answered + 1 & 0xFFFFFFFF))
 
     def _place(self) -> tuple[int, int]:
         """Protocol, and where its header is; protocol 0: a later fragment, which has none."""

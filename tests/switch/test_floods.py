@@ -42,6 +42,9 @@ ENTRY_BYTES = 1200
 """Bytes of an entry, generously; what else grows: fragments that wait, the heap's slack."""
 OTHER_BYTES = 48 << 20
 
+CONNECT = "connect"
+"""SYNs of hosts that exist: each completes its handshake, and says no more."""
+
 Steps = Generator[None, None, bool]
 
 
@@ -129,7 +132,7 @@ def resident() -> int:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", floods.KINDS)
+@pytest.mark.parametrize("kind", [*floods.KINDS, CONNECT])
 @pytest.mark.parametrize("forward", ["nat", "full_nat"])
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 def test_a_flood(six: bool, forward: Forward, kind: str) -> None:
@@ -148,11 +151,11 @@ def besiege(siege: Siege, kind: str) -> None:
     newcomers = Newcomers(siege)
     memory = resident()
     settled = 0
-    flood = floods.KINDS[kind](siege.target, random)
+    flood = floods.KINDS["syn" if kind == CONNECT else kind](siege.target, random)
     for count, packet in enumerate(islice(flood, PACKETS)):
         siege.now += 1 / RATE
         if siege.put(packet).action is Action.FORWARD:
-            siege.answer()
+            siege.answer(completed=kind == CONNECT)
         newcomers.go_on(count)
         if count % (LAG // 4) == 0:
             newcomers.come(count)
@@ -182,6 +185,28 @@ def besiege(siege: Siege, kind: str) -> None:
     assert grown < max(BOUND * 20, 50_000), f"{grown} blocks more in the second half of the flood"
     assert siege.slowest < SLOW
     check_invariants(switch)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("forward", ["nat", "full_nat"])
+def test_answers_that_all_come_late_make_no_packet_slow(forward: Forward) -> None:
+    """Whoever then looks for one that may give way must not have to walk past all the others."""
+    bound = max(BOUND, 60_000)
+    siege = Siege(False, forward, bound, (1024, 65535))
+    questions = floods.udp(siege.target, Random(1))
+    answers = []
+    with collector_as_when_live():
+        for packet in islice(questions, bound):
+            siege.now += 1 / RATE
+            if siege.put(packet).action is Action.FORWARD:
+                answers.append(siege.out().turned_round())
+        for answering in answers:
+            siege.put(headers.udp(*answering, b"an answer, at last"))
+        for packet in islice(questions, 1000):
+            siege.now += 1 / RATE
+            siege.put(packet)
+    assert siege.slowest < SLOW
+    check_invariants(siege.switch)
 
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
