@@ -16,5 +16,6 @@ Rooms, from data to verdict::
     arena      a fresh lab for one attack: build, attack, count, remove
     report     what must hold, and the table (pure)
 
-Start it with ``sudo scripts/attack``.
+What is honest, what is sent and what is counted stands in `NOTES.md`.  Start it with
+``sudo scripts/attack``.
 """
