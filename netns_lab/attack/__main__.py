@@ -15,7 +15,9 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from netns_lab.attack import report
 from netns_lab.attack.arena import Arena
@@ -87,32 +89,35 @@ def run(attack: Attack, *, check_invariants: bool = False) -> tuple[Outcome, lis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the attacks; a line for each, then the table."""
+    """Run the attacks; a line for each, then the table of those that came to their end."""
     options = _parser().parse_args(arguments)
     chosen = attacks(options)
-    rows, failed = [], False
-    documents = []
-    for number, attack in enumerate(chosen, 1):
-        start = time.monotonic()
-        where = f"{attack.capture} {attack.forward} IPv{attack.family} {attack.title}"
-        try:
-            seen, faults = run(attack)
-        except LabError as error:
-            failed = True
-            _say(f"[{number}/{len(chosen)}] {where}: {error}")
-            continue
-        rows.append(report.row(attack, seen))
-        documents.append({**dataclasses.asdict(attack), **dataclasses.asdict(seen)})
-        verdict = "holds" if not faults else "fails"
-        took = time.monotonic() - start
-        _say(f"[{number}/{len(chosen)}] {where}: {verdict}, {took:.0f} s, {_digest(seen)}")
-        for fault in faults:
-            failed = True
-            _say(f"    {fault}")
+    rows: list[tuple[str, ...]] = []
+    documents: list[dict[str, Any]] = []
+    failed = False
+    try:
+        for number, attack in enumerate(chosen, 1):
+            place = f"[{number}/{len(chosen)}]"
+            where = f"{attack.capture} {attack.forward} IPv{attack.family} {attack.title}"
+            start = time.monotonic()
+            try:
+                seen, faults = run(attack)
+            except LabError as error:
+                failed = True
+                _say(f"{place} {where}: {error}")
+                continue
+            verdict = f"{'fails' if faults else 'holds'}, {time.monotonic() - start:.0f} s"
+            _say(f"{place} {where}: {verdict}, {_digest(seen)}")
+            for fault in faults:
+                failed = True
+                _say(f"    {fault}")
+            rows.append(report.row(attack, seen))
+            documents.append({**dataclasses.asdict(attack), **dataclasses.asdict(seen)})
+            if options.json is not None:
+                options.json.write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")
+    except KeyboardInterrupt:
+        failed = True
     sys.stdout.write(report.table(rows))
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as out:
-            json.dump(documents, out, indent=1)
     return int(failed)
 
 
@@ -151,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--newcomers", type=float, default=20.0, help="a second, of TCP and of UDP each")
     bounds = ", ".join(f"{forward} {bound}" for forward, bound in BOUNDS.items())
     add("--max-connections", type=int, help=f"the table's bound ({bounds})")
-    add("--json", metavar="FILE", help="write there all that was seen")
+    add("--json", type=Path, metavar="FILE", help="write there all that was seen")
     return parser
 
 

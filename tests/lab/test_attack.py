@@ -6,6 +6,7 @@ import dataclasses
 import json
 from ipaddress import ip_address
 from itertools import islice, pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -20,6 +21,7 @@ from netns_lab.attack.floods import KINDS, Target
 from netns_lab.attack.report import Attack, Outcome
 from netns_lab.attack.sender import Plan
 from netns_lab.attack.topology import FORGED, topology
+from netns_lab.errors import LabError
 from tests.support.packets import dissect, recomputed
 from tests.support.soundness import repaired
 
@@ -215,3 +217,23 @@ def test_the_table_is_markdown_of_even_width() -> None:
     assert len({len(line) for line in lines}) == 1
     assert "| 15 → 15 " in lines[3]
     assert lines[2].endswith("| holds |")
+
+
+def test_the_command_goes_on_after_a_lab_that_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def run(attack: Attack) -> tuple[Outcome, list[str]]:
+        if attack.kind == "syn":
+            raise LabError("the switch did not start")
+        return outcome(), [] if attack.kind == "ack" else ["it does not hold"]
+
+    monkeypatch.setattr(command, "run", run)
+    few = ["--capture", "tun", "--forward", "nat", "--family", "4", "--json", str(tmp_path / "it")]
+    kinds = ["--kind", "syn", "--kind", "ack", "--kind", "udp"]
+    assert command.main([*few, *kinds]) == 1
+    said = capsys.readouterr()
+    assert "the switch did not start" in said.err
+    assert "it does not hold" in said.err
+    assert [line.split("|")[4].strip() for line in said.out.splitlines()[2:]] == ["ack", "udp"]
+    assert [each["kind"] for each in json.loads((tmp_path / "it").read_text())] == ["ack", "udp"]
+    assert command.main([*few, "--kind", "ack"]) == 0
