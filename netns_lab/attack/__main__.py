@@ -111,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for fault in faults:
                 failed = True
                 _say(f"    {fault}")
+            for doubt in report.doubts(seen):
+                _say(f"    {doubt}")
             rows.append(report.row(attack, seen))
             documents.append({**dataclasses.asdict(attack), **dataclasses.asdict(seen)})
             if options.json is not None:

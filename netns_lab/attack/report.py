@@ -14,6 +14,8 @@ CONNECTION_BYTES = {"nat": 600, "full_nat": 1500}
 NAT each has a path of its own."""
 OTHER_BYTES = 24 << 20
 """What everything else may grow by: fragments that wait (4 MiB of them), packets under way."""
+WAITED = 0.2
+"""Share of the time that the switch may wait for a processor before the figures are in doubt."""
 SHORTENED = 20.0
 """Seconds by which the time left may be less than what silence has taken: a transfer pauses, and
 looking takes a while.  The shortest timeout of a closing state is far below what is left then."""
@@ -131,6 +133,16 @@ def faults(attack: Attack, seen: Outcome) -> list[str]:
         if seen.active[0] != seen.active[1]:
             lines.append(f"active connections: {seen.active[0]} before, {seen.active[1]} after")
     return lines
+
+
+def doubts(seen: Outcome) -> list[str]:
+    """What speaks against the figures themselves, a line each."""
+    if seen.waited <= WAITED:
+        return []
+    return [
+        f"in doubt: the switch waited {seen.waited:.0%} of the time for a processor; delays and what"
+        " the kernel dropped say more about the machine"
+    ]
 
 
 HEADINGS = (

@@ -211,6 +211,13 @@ def test_what_does_not_hold_is_a_line(changes: dict[str, Any], fault: str) -> No
     assert report.row(BLIND, outcome(**changes))[-1] == "fails"
 
 
+def test_a_busy_machine_is_said_and_no_fault() -> None:
+    assert report.doubts(outcome(waited=0.1)) == []
+    (line,) = report.doubts(outcome(waited=0.5))
+    assert "waited 50% of the time for a processor" in line
+    assert report.faults(FLOOD, outcome(waited=0.5)) == []
+
+
 def test_the_table_is_markdown_of_even_width() -> None:
     rows = [report.row(FLOOD, outcome()), report.row(BLIND, outcome(errors=1))]
     lines = report.table(rows).splitlines()
