@@ -139,10 +139,8 @@ def doubts(seen: Outcome) -> list[str]:
     """What speaks against the figures themselves, a line each."""
     if seen.waited <= WAITED:
         return []
-    return [
-        f"in doubt: the switch waited {seen.waited:.0%} of the time for a processor; delays and what"
-        " the kernel dropped say more about the machine"
-    ]
+    waited = f"in doubt: the switch waited {seen.waited:.0%} of the time for a processor"
+    return [f"{waited}; delays and what the kernel dropped say more about the machine"]
 
 
 HEADINGS = (

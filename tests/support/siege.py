@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import State
@@ -30,6 +30,9 @@ SLOW = 0.010
 """Seconds of processor time that no packet may take."""
 _BUCKETS = 20_000
 _FRAGMENT = 44
+
+
+Answer = Literal["answered", "completed", "refused"]
 
 
 class Ends(NamedTuple):
@@ -124,10 +127,11 @@ class Siege:
         """The last bytes of that packet."""
         return bytes(self._buffer[self._length - length : self._length])
 
-    def answer(self, completed: bool = False) -> None:
+    def answer(self, how: Answer = "answered") -> None:
         """Let a real server answer the packet that has just been forwarded to it, if it would.
 
-        completed: whoever sent a SYN acknowledges the server's.
+        completed: whoever sent a SYN acknowledges the server's; refused: a SYN meets a RST, as it
+        does in the end where a forged ACK follows it.
         """
         buffer, (protocol, l4) = self._buffer, self._place()
         ends = self.out().turned_round()
@@ -135,9 +139,12 @@ class Siege:
             self.put(headers.udp(*ends, b"an answer of 24 bytes ..."))
         elif protocol == TCP and buffer[l4 + 13] == SYN:
             sequence = int.from_bytes(buffer[l4 + 4 : l4 + 8], "big") + 1 & 0xFFFFFFFF
+            if how == "refused":
+                self.put(headers.tcp(*ends, RST | ACK, 0, sequence))
+                return
             answered = sequence ^ 0x5A5A5A5A
             verdict = self.put(headers.tcp(*ends, SYN | ACK, answered, sequence))
-            if completed and verdict.action is Action.FORWARD:
+            if how == "completed" and verdict.action is Action.FORWARD:
                 client = self.out().turned_round()
                 self.put(headers.tcp(*client, ACK, sequence, answered + 1 & 0xFFFFFFFF))
 

@@ -26,7 +26,15 @@ from lb_switch.servers import Forward
 from lb_switch.verdict import Action, Reason
 from netns_lab.attack import floods, headers
 from netns_lab.attack.headers import UDP
-from tests.support.siege import PORT, SLOW, Ends, Siege, Talk, collector_as_when_live
+from tests.support.siege import (
+    PORT,
+    SLOW,
+    Answer,
+    Ends,
+    Siege,
+    Talk,
+    collector_as_when_live,
+)
 
 PACKETS = int(os.environ.get("LB_SWITCH_FLOOD_PACKETS", "10000"))
 BOUND = int(os.environ.get("LB_SWITCH_FLOOD_BOUND", "3000"))
@@ -42,8 +50,9 @@ ENTRY_BYTES = 1200
 """Bytes of an entry, generously; what else grows: fragments that wait, the heap's slack."""
 OTHER_BYTES = 48 << 20
 
-CONNECT = "connect"
-"""SYNs of hosts that exist: each completes its handshake, and says no more."""
+SYNS: dict[str, Answer] = {"connect": "completed", "refused": "refused"}
+"""SYNs whose handshake is completed, and nothing more said (of hosts that exist); and such that the
+real server answers by a RST: their entries are closed, none is half-open for long."""
 
 Steps = Generator[None, None, bool]
 
@@ -139,7 +148,7 @@ def excess_blocks(siege: Siege) -> int:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", [*floods.KINDS, CONNECT])
+@pytest.mark.parametrize("kind", [*floods.KINDS, *SYNS])
 @pytest.mark.parametrize("forward", ["nat", "full_nat"])
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 def test_a_flood(six: bool, forward: Forward, kind: str) -> None:
@@ -158,11 +167,11 @@ def besiege(siege: Siege, kind: str) -> None:
     newcomers = Newcomers(siege)
     memory = resident()
     settled = excess_blocks(siege)
-    flood = floods.KINDS["syn" if kind == CONNECT else kind](siege.target, random)
+    flood = floods.KINDS["syn" if kind in SYNS else kind](siege.target, random)
     for count, packet in enumerate(islice(flood, PACKETS)):
         siege.now += 1 / RATE
         if siege.put(packet).action is Action.FORWARD:
-            siege.answer(completed=kind == CONNECT)
+            siege.answer(SYNS.get(kind, "answered"))
         newcomers.go_on(count)
         if count % (LAG // 4) == 0:
             newcomers.come(count)
