@@ -95,7 +95,7 @@ def test_scripts_are_posix_sh_and_executable(path: Path) -> None:
     subprocess.run(["sh", "-n", path], check=True)
 
 
-@pytest.mark.parametrize("script", ["demo", "test", "bench"])
+@pytest.mark.parametrize("script", ["demo", "test", "bench", "attack"])
 def test_without_root_one_line_says_what_is_missing_and_what_to_type(
     machine: Machine, script: str
 ) -> None:

@@ -1,263 +1,237 @@
-"""Floods of every kind, alone and mixed: who is there already stays, and who comes is served.
+"""Floods through the engine: established transfers, newcomers, memory, and time for each packet.
 
-Packets are made by hand: a flood of 2,000,000 is LB_SWITCH_FLOOD_PACKETS=2000000 with
-LB_SWITCH_FLOOD_TABLE=100000, and takes some minutes for each case.
+By default each flood is small.  At full size (half a minute to a minute each)::
+
+    export LB_SWITCH_FLOOD_PACKETS=2000000 LB_SWITCH_FLOOD_BOUND=100000
+    pytest -s tests/switch/test_floods.py
+
+The same floods on the wire: `scripts/attack`.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import itertools
+import heapq
 import os
-import struct
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections import Counter
+from collections.abc import Generator
+from itertools import islice
+from pathlib import Path
+from random import Random
 
 import pytest
 
-from lb_switch.bench.collector import as_in_the_loop
 from lb_switch.invariants import check_invariants
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.runtime import sweep_if_due
-from lb_switch.scheduling.catalogue import make
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
+from lb_switch.servers import Forward
 from lb_switch.verdict import Action, Reason
-from tests.support.dialogue import endpoint
-from tests.support.wire import ip_header, tcp_segment, udp_datagram
+from netns_lab.attack import floods, headers
+from netns_lab.attack.headers import UDP
+from tests.support.siege import (
+    PORT,
+    SLOW,
+    Answer,
+    Ends,
+    Siege,
+    Talk,
+    collector_as_when_live,
+)
 
-PACKETS = int(os.environ.get("LB_SWITCH_FLOOD_PACKETS", "6000"))
-TABLE = int(os.environ.get("LB_SWITCH_FLOOD_TABLE", "2000"))
-RATE = 12_000
-"""Packets a (virtual) second."""
-ESTABLISHED = max(20, TABLE // 100)
-EVERY = 60
-"""One honest newcomer to so many packets of the flood, and a packet of an established one."""
-ROUND_TRIP = 0.01
-LONGEST_SECONDS = 0.01
-FIN, SYN, RST, ACK = 1, 2, 4, 16
+PACKETS = int(os.environ.get("LB_SWITCH_FLOOD_PACKETS", "10000"))
+BOUND = int(os.environ.get("LB_SWITCH_FLOOD_BOUND", "3000"))
+TRANSFERS = max(50, BOUND // 100)
+RATE = 100_000
+"""Packets of the flood in a second of the engine's time."""
+LAG = max(20, BOUND // 50)
+"""Packets of the flood that come between two packets of a newcomer: its way there or back.  Four
+newcomers of each protocol come meanwhile."""
+TRIES = 4
+SERVED = 0.95
+ENTRY_BYTES = 1200
+"""Bytes of an entry, generously; what else grows: fragments that wait, the heap's slack."""
+OTHER_BYTES = 48 << 20
+
+SYNS: dict[str, Answer] = {"connect": "completed", "refused": "refused"}
+"""SYNs whose handshake is completed, and nothing more said (of hosts that exist); and such that the
+real server answers by a RST: their entries are closed, none is half-open for long."""
+
+Steps = Generator[None, None, bool]
 
 
-class Host:
-    """The switch, its buffer, its clock; packets go in as bytes, and what leaves is read again."""
+def tcp_newcomer(siege: Siege, number: int) -> Steps:
+    """Connect and exchange something; a lost packet is sent again, a refusal is the end."""
+    for attempt in range(TRIES):
+        steps = Talk(siege, 20_000 + number % 40_000, number * 7919 + attempt).steps()
+        while True:
+            try:
+                verdict = next(steps)
+            except StopIteration as end:
+                if end.value:
+                    return True
+                break
+            if verdict is not None and verdict.action is Action.REPLY:
+                return False
+            yield
+        for _ in range(3):
+            yield
+    return False
 
-    def __init__(self, six: bool, forward: str) -> None:
-        net = "2001:db8:{}::" if six else "10.{}.0."
-        self.vips = {TCP: pack((net.format(1) + "100", 80)), UDP: pack((net.format(1) + "100", 53))}
-        self.six = six
-        self.now = 1000.0
-        self.longest = 0.0
-        self.buffer = bytearray(2048)
-        self.switch = Switch(
-            Settings(
-                max_connections=TABLE,
-                unknown_tcp="schedule",
-                port_secret=b"flood",
-                snat_ports=(1024, 1024 + min(64511, 3 * TABLE // 4)),
-            )
-        )
-        for protocol, port in ((TCP, 80), (UDP, 53)):
-            self.switch.add_virtual_server(
-                VirtualServer(
-                    f"service-{protocol}",
-                    endpoint((net.format(1) + "100", port)),
-                    protocol,
-                    make("rr"),
-                    [RealServer(endpoint((net.format(2) + str(n), 8000))) for n in (11, 12)],
-                    forward="full_nat" if forward == "full_nat" else "nat",
-                    persistence=Persistence(300.0),
-                )
-            )
-        self.strangers = itertools.count(1)
 
-    def stranger(self) -> bytes:
-        """Return an address and a port that nobody had before."""
-        number = next(self.strangers)
-        prefix = bytes.fromhex("20010db8000900000000") + bytes(2) if self.six else b""
-        address = 0x0B000000 + (number & 0xFFFFFF)
-        return prefix + address.to_bytes(4, "big") + struct.pack("!H", 1024 + (number >> 24))
+def udp_newcomer(siege: Siege, number: int) -> Steps:
+    """Ask; ask again where no answer comes."""
+    target = siege.target
+    ports = (20_000 + number % 40_000).to_bytes(2, "big") + PORT.to_bytes(2, "big")
+    asking = Ends(target.client, target.vip, ports)
+    question = b"the name of number %d?" % number
+    for _ in range(TRIES):
+        verdict = siege.put(headers.udp(*asking, question))
+        if verdict.action is Action.REPLY:
+            return False
+        if verdict.action is Action.FORWARD:
+            answering = siege.out().turned_round()
+            yield
+            verdict = siege.put(headers.udp(*answering, question[::-1]))
+            if verdict.action is Action.FORWARD and siege.out() == asking.turned_round():
+                return True
+        for _ in range(3):
+            yield
+    return False
 
-    def send(
-        self,
-        protocol: int,
-        source: bytes,
-        destination: bytes,
-        flags: int = 0,
-        sequence: int = 1,
-        acked: int = 0,
-    ) -> bytes | None:
-        """Return the ends of the packet that leaves: source, destination; None if none does."""
-        ports = source[-2:] + destination[-2:]
-        payload = b"some payload of a packet, as long as a question" if not flags & SYN else b""
-        if protocol == TCP:
-            l4 = tcp_segment(ports, flags, sequence, acked, payload)
+
+class Newcomers:
+    """Honest clients that come while the flood lasts, and how many are served."""
+
+    def __init__(self, siege: Siege) -> None:
+        self._siege = siege
+        self._waiting: list[tuple[int, int, str, Steps]] = []
+        self._number = 0
+        self.tried = Counter[str]()
+        self.served = Counter[str]()
+
+    def come(self, count: int) -> None:
+        """One by TCP and one by UDP; `count`: packets of the flood so far."""
+        for name, client in (("tcp", tcp_newcomer), ("udp", udp_newcomer)):
+            self._number += 1
+            self.tried[name] += 1
+            self._step(count, self._number, name, client(self._siege, self._number))
+
+    def go_on(self, count: int) -> None:
+        """Let those go on whose time has come."""
+        while self._waiting and self._waiting[0][0] <= count:
+            _, number, name, steps = heapq.heappop(self._waiting)
+            self._step(count, number, name, steps)
+
+    def finish(self, count: int) -> None:
+        """Let all come to their end."""
+        while self._waiting:
+            count += LAG
+            self.go_on(count)
+
+    def _step(self, count: int, number: int, name: str, steps: Steps) -> None:
+        try:
+            next(steps)
+        except StopIteration as end:
+            self.served[name] += end.value
         else:
-            l4 = udp_datagram(ports, payload)
-            l4 = l4[:6] + b"\0\1" + l4[8:]  # zero would be none, which IPv6 forbids
-        packet = ip_header(source[:-2], destination[:-2], protocol, len(l4)) + l4
-        size = len(packet)
-        self.buffer[:size] = packet
-        begin = time.thread_time()
-        verdict = self.switch.handle_packet(self.buffer, 0, size, self.now)
-        self.longest = max(self.longest, time.thread_time() - begin)
-        self.reason = verdict.reason
-        if verdict.action is not Action.FORWARD:
-            return None
-        at, length, l4_at = (8, 16, 40) if self.six else (12, 4, 20)
-        addresses = bytes(self.buffer[at : at + 2 * length])
-        ports = bytes(self.buffer[l4_at : l4_at + 4])
-        return addresses[:length] + ports[:2] + addresses[length:] + ports[2:]
-
-    def pass_time(self) -> None:
-        due = self.switch.next_deadline()
-        if due is not None and due <= self.now:
-            self.switch.handle_timers(self.now)
-        sweep_if_due()
+            heapq.heappush(self._waiting, (count + LAG, number, name, steps))
 
 
-def pack(place: tuple[str, int]) -> bytes:
-    return ipaddress.ip_address(place[0]).packed + place[1].to_bytes(2, "big")
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-class Talk:
-    """A client that is there."""
-
-    def __init__(self, host: Host, protocol: int) -> None:
-        self.host = host
-        self.protocol = protocol
-        self.place = host.stranger()
-        self.near = self.server = b""
-
-    def ask(self, flags: int = 0, *numbers: int) -> bool:
-        """Send a packet; return whether a real server got it."""
-        vip = self.host.vips[self.protocol]
-        ends = self.host.send(self.protocol, self.place, vip, flags, *numbers)
-        if ends is not None:
-            half = len(ends) // 2
-            self.near, self.server = ends[:half], ends[half:]
-        return ends is not None
-
-    def answer(self, flags: int = 0, *numbers: int) -> bool:
-        """Let the real server answer; return whether the client got it, from the VIP."""
-        ends = self.host.send(self.protocol, self.server, self.near, flags, *numbers)
-        return ends == self.host.vips[self.protocol] + self.place
-
-    def go_through(self) -> Iterator[bool]:
-        """Do one step after the other, a round trip apart: an honest newcomer's life."""
-        if self.protocol == TCP:
-            yield self.ask(SYN, 1, 0)
-            yield self.answer(SYN | ACK, 5000, 2)
-            yield self.ask(ACK, 2, 5001) and self.host.reason is Reason.KNOWN_CONNECTION
-            yield self.answer(ACK, 5001, 2)
-            yield self.ask(RST | ACK, 2, 5001)
-        else:
-            for _ in range(2):
-                yield self.ask()
-                yield self.answer()
+def excess_blocks(siege: Siege) -> int:
+    """Objects that Python holds, less what the table and the fragments under way account for."""
+    switch = siege.switch
+    accounted = 20 * len(switch.connections) + 16 * len(switch.fragments)
+    return sys.getallocatedblocks() - accounted
 
 
-def syn(host: Host) -> None:
-    assert host.send(TCP, host.stranger(), host.vips[TCP], SYN) is not None
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", [*floods.KINDS, *SYNS])
+@pytest.mark.parametrize("forward", ["nat", "full_nat"])
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_a_flood(six: bool, forward: Forward, kind: str) -> None:
+    # Full NAT: the ports of both real servers together are fewer than the table has room for.
+    siege = Siege(six, forward, BOUND, (1024, 1024 + max(TRANSFERS * 2, BOUND // 4)))
+    with collector_as_when_live():
+        besiege(siege, kind)
 
 
-def syn_and_ack(host: Host) -> None:
-    """The server's SYN/ACK, and an ACK that guesses."""
-    forged = Talk(host, TCP)
-    forged.ask(SYN, 1, 0)
-    forged.answer(SYN | ACK, 1 << 30, 2)
-    forged.ask(ACK, 2, 77)
+def besiege(siege: Siege, kind: str) -> None:
+    random = Random(kind)
+    talks = [Talk(siege, 1024 + n, random.getrandbits(32)) for n in range(TRANSFERS)]
+    for talk in talks:
+        talk.open()
+    connections = [talk.connection for talk in talks]
+    newcomers = Newcomers(siege)
+    memory = resident()
+    settled = excess_blocks(siege)
+    flood = floods.KINDS["syn" if kind in SYNS else kind](siege.target, random)
+    for count, packet in enumerate(islice(flood, PACKETS)):
+        siege.now += 1 / RATE
+        if siege.put(packet).action is Action.FORWARD:
+            siege.answer(SYNS.get(kind, "answered"))
+        newcomers.go_on(count)
+        if count % (LAG // 4) == 0:
+            newcomers.come(count)
+        if count % LAG == 0:
+            talk = talks[count // LAG % TRANSFERS]
+            assert talk.exchange(b"data %d" % count), f"a transfer ended after {count} packets"
+        if count == PACKETS // 2:
+            settled = excess_blocks(siege)
+    grown = excess_blocks(siege) - settled
+    memory = resident() - memory
+    newcomers.finish(PACKETS)
+    tried, served = newcomers.tried, newcomers.served
+    print(
+        f"{kind}: slowest packet {siege.slowest * 1000:.2f} ms, 99.99 % within"
+        f" {siege.percentile(0.9999) * 1e6:.0f} µs; {memory / (1 << 20):.0f} MiB for a table of"
+        f" {BOUND:,}; newcomers served: tcp {served['tcp']}/{tried['tcp']},"
+        f" udp {served['udp']}/{tried['udp']}"
+    )
+    switch = siege.switch
+    assert [talk.connection for talk in talks] == connections
+    assert all(talk.exchange(b"at the end") for talk in talks)
+    assert served["tcp"] >= SERVED * tried["tcp"]
+    assert served["udp"] >= SERVED * tried["udp"]
+    assert len(switch.connections) <= BOUND
+    assert switch.counters[Reason.INTERNAL_ERROR] == 0
+    assert memory < BOUND * ENTRY_BYTES + OTHER_BYTES
+    assert grown < PACKETS / 8, f"{grown} objects stay of the second half of the flood"
+    assert siege.slowest < SLOW
+    check_invariants(switch)
 
 
-def lone_ack(host: Host) -> None:
-    Talk(host, TCP).ask(ACK, 1, 1)
-
-
-def syn_and_rst(host: Host) -> None:
-    forged = Talk(host, TCP)
-    forged.ask(SYN, 1, 0)
-    forged.ask(RST, 2, 0)
-
-
-def question(host: Host) -> None:
-    Talk(host, UDP).ask()
-
-
-def answered(host: Host) -> None:
-    forged = Talk(host, UDP)
-    forged.ask()
-    forged.answer()
-
-
-def conversation(host: Host) -> None:
-    forged = Talk(host, UDP)
-    for _ in range(2):
-        forged.ask()
-        forged.answer()
-
-
-FLOODS: dict[str, tuple[Callable[[Host], None], ...]] = {
-    each.__name__: (each,)
-    for each in (syn, syn_and_ack, lone_ack, syn_and_rst, question, answered, conversation)
-}
-FLOODS["mixed"] = tuple(kind for kinds in FLOODS.values() for kind in kinds)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("forward", ["nat", "full_nat"])
+def test_answers_that_all_come_late_make_no_packet_slow(forward: Forward) -> None:
+    """Whoever then looks for one that may give way must not have to walk past all the others."""
+    bound = max(BOUND, 60_000)
+    siege = Siege(False, forward, bound, (1024, 65535))
+    questions = floods.udp(siege.target, Random(1))
+    answers = []
+    with collector_as_when_live():
+        for packet in islice(questions, bound):
+            siege.now += 1 / RATE
+            if siege.put(packet).action is Action.FORWARD:
+                answers.append(siege.out().turned_round())
+        for answering in answers:
+            siege.put(headers.udp(*answering, b"an answer, at last"))
+        for packet in islice(questions, 1000):
+            siege.now += 1 / RATE
+            siege.put(packet)
+    assert siege.slowest < SLOW
+    check_invariants(siege.switch)
 
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("forward", ["nat", "full_nat"])
-@pytest.mark.parametrize("name", FLOODS)
-def test_a_flood(name: str, forward: str, six: bool) -> None:
-    with as_in_the_loop():
-        flood(name, forward, six)
-
-
-def flood(name: str, forward: str, six: bool) -> None:
-    host = Host(six, forward)
-    established = [Talk(host, TCP) for _ in range(ESTABLISHED)]
-    for talk in established:
-        assert all(itertools.islice(talk.go_through(), 4))
-    conversing = [Talk(host, UDP) for _ in range(ESTABLISHED)]
-    for talk in conversing:
-        for _ in range(8):
-            assert talk.ask()
-            assert talk.answer()
-    homes = [talk.server for talk in (*established, *conversing)]
-    waiting: list[tuple[float, Talk, Iterator[bool]]] = []
-    served = {TCP: [0, 0], UDP: [0, 0]}
-    kinds = FLOODS[name]
-    at_home = [0, 0]
-    for number in range(PACKETS):
-        host.now += 1 / RATE
-        kinds[number % len(kinds)](host)
-        if number % EVERY == 0:
-            host.pass_time()
-            turn = number // EVERY
-            talk = established[turn % ESTABLISHED]
-            assert talk.ask(ACK, 2, 5001), "an established transfer is cut"
-            assert talk.answer(ACK, 5001, 2)
-            talk = conversing[turn % ESTABLISHED]
-            before, talk.server = talk.server, b""
-            at_home[talk.ask() and talk.server == before and talk.answer()] += 1
-            talk.server = before
-            newcomer = Talk(host, (TCP, UDP)[turn % 2])
-            waiting.append((host.now, newcomer, newcomer.go_through()))
-        while waiting and waiting[0][0] <= host.now:
-            _, newcomer, steps = waiting.pop(0)
-            step = next(steps, None)
-            if step:
-                waiting.append((host.now + ROUND_TRIP, newcomer, steps))
-            else:
-                served[newcomer.protocol][step is None] += 1
-    check_invariants(host.switch)
-    assert len(host.switch.connections) <= TABLE
-    for talk, home in zip((*established, *conversing), homes, strict=True):
-        if talk.protocol == TCP:
-            assert talk.ask(ACK, 2, 5001)
-            assert talk.server == home
-    for protocol, (failed, done) in served.items():
-        assert done >= 0.95 * (failed + done), (protocol, failed, done)
-        assert done > 10
-    assert at_home[True] >= 0.95 * sum(at_home), at_home
-    print(f"{name} {forward}: longest {host.longest * 1e3:.2f} ms, served {served}, {at_home}")
-    if PACKETS >= 1_000_000:
-        assert host.longest < LONGEST_SECONDS
+def test_newcomers_of_both_kinds_are_served_in_peace(six: bool) -> None:
+    """Or the tests above would measure clients that cannot be served."""
+    siege = Siege(six, "full_nat", 100, (1024, 65535))
+    newcomers = Newcomers(siege)
+    for count in range(20):
+        newcomers.come(count)
+    newcomers.finish(20)
+    assert newcomers.served == newcomers.tried == {"tcp": 20, "udp": 20}
+    assert {connection.protocol for connection in siege.switch.connections} == {6, UDP}
