@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lb_switch.connections.chain import Link
+from lb_switch.chain import Link
 from lb_switch.connections.tcp_state import ACTIVE, Direction, State
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import ONE_PACKET, Traffic
