@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from lb_switch.connections.chain import Link
+from lb_switch.chain import Link
 from lb_switch.connections.queues import UDP_KINDS, Kind, kind_of
 from lb_switch.connections.tcp_state import ACTIVE, State
 from lb_switch.nat.port_pool import PortPool

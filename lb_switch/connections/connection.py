@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lb_switch.connections.chain import Link
+from lb_switch.chain import Link
 from lb_switch.connections.tcp_state import ACTIVE, Direction, State
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import TO_CLIENT, TO_SERVER, Traffic, traffic_to_client, traffic_to_server

@@ -11,7 +11,6 @@ Who may give way when the table is full is known to `lb_switch.connections.queue
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from lb_switch.connections.connection import Connection
@@ -60,7 +59,9 @@ class ConnectionTable:
         self.shards: dict[int, Shards] = {TCP: _shards(), UDP: _shards()}
         self.half_open = 0
         """How many connections are in SYN_RECV."""
-        self._half_open_of: Counter[bytes] | None = Counter() if count_half_open_by_source else None
+        self._half_open_of: tuple[dict[bytes, int], ...] = ()
+        if count_half_open_by_source:
+            self._half_open_of = tuple({} for _ in range(SHARD_MASK + 1))
         self._count = 0
 
     def __len__(self) -> int:
@@ -105,16 +106,19 @@ class ConnectionTable:
             raise KeyClashError(holder)
         if self._count >= self.max_connections:
             raise TableFullError
-        reply[reply_key] = connection
-        if not reply_only:
-            try:
-                original[original_key] = connection
-            except MemoryError:
-                del reply[reply_key]
-                raise
-        self._count += 1
-        if connection.state is State.SYN_RECV:
+        half_open = connection.state is State.SYN_RECV
+        if half_open:
             self._count_half_open(connection, 1)
+        try:
+            reply[reply_key] = connection
+            if not reply_only:
+                original[original_key] = connection
+        except MemoryError:
+            reply.pop(reply_key, None)
+            if half_open:
+                self._count_half_open(connection, -1)
+            raise
+        self._count += 1
 
     def remove(self, connection: Connection) -> None:
         """Take it out, whatever keys it has there.  It must be in the table."""
@@ -134,13 +138,18 @@ class ConnectionTable:
             self._count_half_open(connection, half_open - was)
 
     def _count_half_open(self, connection: Connection, change: int) -> None:
-        self.half_open += change
-        if self._half_open_of is not None:
+        if self._half_open_of:
             source = source_address(connection.original_key)
-            self._half_open_of[source] += change
-            if not self._half_open_of[source]:
-                del self._half_open_of[source]
+            counts = self._half_open_of[hash(source) >> SHARD_SHIFT & SHARD_MASK]
+            count = counts.get(source, 0) + change
+            if count:
+                counts[source] = count
+            else:
+                del counts[source]
+        self.half_open += change
 
     def half_open_of(self, source: bytes) -> int:
         """How many connections of this source address are in SYN_RECV, if that is counted."""
-        return 0 if self._half_open_of is None else self._half_open_of[source]
+        if not self._half_open_of:
+            return 0
+        return self._half_open_of[hash(source) >> SHARD_SHIFT & SHARD_MASK].get(source, 0)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lb_switch.connections.chain import Chain, take_out
+from lb_switch.chain import Chain, take_out
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.tcp_state import State
 

@@ -68,6 +68,16 @@ def test_the_work_for_a_newcomer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         assert memory.recall(key(17), SERVERS, 1e6) is (SERVERS[0] if lives else None)
 
 
+def test_no_dict_grows_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that outgrows itself is copied while a packet waits."""
+    monkeypatch.setattr(module, "MAX_CLIENTS", 20_000)
+    memory = Persistence(TIMEOUT)
+    for client in range(25_000):
+        memory.begin(key(client), SERVERS[0], 0.0)
+    assert len(memory) == 20_000
+    assert max(map(len, memory._tentative._shards)) < 1000
+
+
 def test_a_conversation_is_its_own_witness() -> None:
     memory = Persistence(TIMEOUT)
     template = memory.begin(key(1), SERVERS[0], 0.0)
