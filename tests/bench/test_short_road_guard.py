@@ -134,7 +134,7 @@ def test_instructions(case: Case) -> None:
     )
 
 
-WHOLE_CONNECTION = (4662, 4417, 4259)
+WHOLE_CONNECTION = (4664, 4419, 4261)
 """Recorded instructions for eight packets, in the order of VERSIONS."""
 
 
