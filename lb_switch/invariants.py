@@ -18,7 +18,7 @@ from lb_switch.scheduling.persistence import Template
 from lb_switch.servers import RealServer
 from lb_switch.switch import Switch
 
-_LIVE = frozenset({Kind.MID_STREAM, Kind.PROVED})
+_LIVE = frozenset({Kind.MID_STREAM, Kind.GREETED, Kind.PROVED})
 _KINDS_BY_STATE: dict[State, frozenset[Kind]] = {
     **dict.fromkeys(State, _LIVE),
     State.SYN_RECV: frozenset({Kind.HALF_OPEN}),

@@ -12,8 +12,9 @@ moves nothing: what a connection has proved is read from its tallies when it is 
     answered      UDP: a question and an answer.  Any open service answers a forged question
     conversing    UDP: at least two datagrams each way
     lasting       UDP: at least eight each way; a forger has to pay for each
-    proved        TCP whose client has acknowledged the real server's random number, or to which,
-                  in mid-stream, the real server sends data: these never give way
+    greeted       TCP whose client has acknowledged the real server's random number, and no more
+    proved        TCP in which both sides went on after that, or to which, in mid-stream, the real
+                  server sends data: these never give way
 
 Of UDP nothing proves that a client is where its address says, so none of it is wholly safe.
 
@@ -42,6 +43,7 @@ LOOKS = 8
 UDP_RESERVE_SHIFT = 3
 """TCP takes no place of UDP's while UDP has an eighth of the table or less."""
 _TWICE = 2 * ONE_PACKET
+_THREE_TIMES = 3 * ONE_PACKET
 _EIGHT_TIMES = 8 * ONE_PACKET
 _LONGEST_HEADERS = 100
 """Bytes of IP and TCP headers that a real server's segment without data may have: a SYN/ACK, which
@@ -59,11 +61,13 @@ class Kind(enum.IntEnum):
     ANSWERED = 5
     CONVERSING = 6
     LASTING = 7
-    PROVED = 8
+    GREETED = 8
+    PROVED = 9
 
 
-_HALF_OPEN, _PROVED = Kind.HALF_OPEN, Kind.PROVED
-_FIN_WAIT, _UDP = State.FIN_WAIT, State.UDP
+_PROVED = Kind.PROVED
+_HANDSHAKEN = (Kind.HALF_OPEN, Kind.GREETED)
+_UDP = State.UDP
 _BY_STATE = tuple(
     Kind.HALF_OPEN if state is State.SYN_RECV else Kind.CLOSED if state in REUSABLE else None
     for state in State
@@ -76,9 +80,9 @@ UDP_KINDS = (
     Kind.CONVERSING,
     Kind.LASTING,
 )
-TCP_KINDS = (Kind.HALF_OPEN, Kind.CLOSED, Kind.MID_STREAM)
-_CLIENT_PROVED = frozenset({Kind.CONVERSING, Kind.LASTING, Kind.PROVED})
-_SPARED_ONCE = frozenset({Kind.MID_STREAM, *UDP_KINDS} - {Kind.UNANSWERED})
+TCP_KINDS = (Kind.HALF_OPEN, Kind.CLOSED, Kind.MID_STREAM, Kind.GREETED)
+_CLIENT_PROVED = frozenset({Kind.CONVERSING, Kind.LASTING, Kind.GREETED, Kind.PROVED})
+_SPARED_ONCE = frozenset({Kind.MID_STREAM, Kind.GREETED, *UDP_KINDS} - {Kind.UNANSWERED})
 
 
 class Queue(TimerWheel):
@@ -219,15 +223,10 @@ def kind_of(connection: Connection) -> Kind:
     queue = connection.queue
     before = None if queue is None else queue.kind
     if state is not _UDP:
-        # A FIN of the real server's leaves SYN_RECV too, but proves nothing of the client.
-        if before is _PROVED or (before is _HALF_OPEN and state is not _FIN_WAIT):
+        if before is _PROVED:
             return _PROVED
-        if (
-            before is Kind.CLOSED
-            and connection.unsettled is not None
-            and connection.unsettled.proved
-        ):
-            return _PROVED
+        if before in _HANDSHAKEN or (before is Kind.CLOSED and _was_proved(connection)):
+            return _PROVED if _went_on(connection) else Kind.GREETED
         return _PROVED if _carries_data(connection) else Kind.MID_STREAM
     if before is Kind.ONE_PACKET:
         return before
@@ -248,6 +247,17 @@ def is_client_proved(connection: Connection) -> bool:
 def may_give_way(connection: Connection) -> bool:
     """Whether a newcomer could replace it, were it the first in its queue."""
     return connection.queue is not None and connection.queue.kind is not Kind.PROVED
+
+
+def _was_proved(connection: Connection) -> bool:
+    """Whether a connection that comes back from CLOSE had proved its client before."""
+    return connection.unsettled is not None and connection.unsettled.proved
+
+
+def _went_on(connection: Connection) -> bool:
+    """Whether both sides have sent something after the handshake."""
+    to_server, to_client = by_direction(connection.tally)
+    return to_server >= _THREE_TIMES and to_client >= _TWICE
 
 
 def _carries_data(connection: Connection) -> bool:

@@ -1,13 +1,16 @@
 """Full NAT: which source address and port a new connection gets, and whose, when all are in use.
 
-A pool of ports is a second table that can be filled: so here, too, whoever has proved nothing gives
-way.  Of a few connections, looked at port by port in turn, the one that has proved least goes, and
-of equals the one that has been silent for longest:
+A pool of ports is a second table that can be filled: so here, too, who has not proved enough gives
+way.  A few connections are looked at, port by port in turn.  Of these one goes that is of the sort
+which is met most often: as in a full table (`lb_switch.connections.queues`), whatever floods the
+ports pushes out itself.  Of this sort it is the one that has been silent for longest.
 
-    first    closed, half-open, unanswered
-    then     answered, or in mid-stream
-    then     conversing; lasting
-    never    proved (the words are those of `lb_switch.connections.queues`)
+    closed, half-open, unanswered
+    answered, in mid-stream, one-packet
+    conversing, greeted
+    lasting
+
+The proved ones keep their ports.
 
 A closed connection's port may go at once: the real server, in TIME_WAIT, takes a SYN with a newer
 number (RFC 9293, section 3.10.7.4; RFC 6191), as it does behind any NAT.
@@ -27,11 +30,12 @@ from lb_switch.packet.flow_key import source_address
 from lb_switch.servers import RealServer, VirtualServer
 
 FEW = 8
-"""Ports looked at, where one of them may be had from somebody who has proved nothing."""
+"""Ports looked at, where one of them may be had."""
 MOST = 32
 """Ports looked at otherwise."""
 
-_ORDER = {
+
+_SORT = {
     Kind.CLOSED: 0,
     Kind.HALF_OPEN: 0,
     Kind.UNANSWERED: 0,
@@ -39,9 +43,9 @@ _ORDER = {
     Kind.ONE_PACKET: 1,
     Kind.ANSWERED: 1,
     Kind.CONVERSING: 2,
+    Kind.GREETED: 2,
     Kind.LASTING: 3,
 }
-_NEVER = len(_ORDER)
 
 
 class PortPoolExhaustedError(Exception):
@@ -122,15 +126,17 @@ class SourcePorts:
 
     def _least(self, pool: PortPool, looks: int) -> Connection | None:
         """Return whose port may be taken, after so many looks at the most."""
-        least: Connection | None = None
-        worth = (_NEVER, 0.0)
+        met: dict[int, list[Connection]] = {}
         for number in range(looks):
-            if number >= FEW and worth[0] == 0:
+            if number >= FEW and met:
                 break
             holder = self._connections.find(pool.protocol, pool.next_in_turn())
-            if holder is None or holder.path.port_pool is not pool:
-                continue
-            worth_of_it = (_ORDER.get(kind_of(holder), _NEVER), holder.last_seen)
-            if worth_of_it < worth:
-                least, worth = holder, worth_of_it
-        return least
+            if holder is not None and holder.path.port_pool is pool:
+                sort = _SORT.get(kind_of(holder))
+                if sort is not None:
+                    met.setdefault(sort, []).append(holder)
+        if not met:
+            return None
+        # Of two sorts that are met equally often, the one that has proved less.
+        most = max(met, key=lambda sort: (len(met[sort]), -sort))
+        return min(met[most], key=lambda holder: holder.last_seen)

@@ -30,11 +30,14 @@ def made(queues: Queues, kind: Kind, now: float = 0.0) -> Connection:
         Kind.HALF_OPEN: State.SYN_RECV,
         Kind.CLOSED: State.ESTABLISHED,
         Kind.MID_STREAM: State.ESTABLISHED,
+        Kind.GREETED: State.SYN_RECV,
         Kind.PROVED: State.SYN_RECV,
     }.get(kind, State.UDP)
     new = Connection(KEY, KEY, PATH, state, now)
     queues.join(new, now, one_packet=kind is Kind.ONE_PACKET)
-    if kind in {Kind.CLOSED, Kind.PROVED}:
+    if kind is Kind.PROVED:
+        exchange(new, 3, now)
+    if kind in {Kind.CLOSED, Kind.GREETED, Kind.PROVED}:
         new.state = State.TIME_WAIT if kind is Kind.CLOSED else State.ESTABLISHED
         queues.note_state(new, state, now)
     exchange(new, {Kind.ANSWERED: 1, Kind.CONVERSING: 2, Kind.LASTING: 8}.get(kind, 0), now)
@@ -168,9 +171,8 @@ def test_what_proves_a_connection_in_mid_stream(
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
-        (State.ESTABLISHED, Kind.PROVED),
-        (State.CLOSE_WAIT, Kind.PROVED),
-        (State.FIN_WAIT, Kind.MID_STREAM),  # the real server closes without the client's word
+        (State.ESTABLISHED, Kind.GREETED),
+        (State.CLOSE_WAIT, Kind.GREETED),
         (State.CLOSE, Kind.CLOSED),
     ],
 )
@@ -180,6 +182,22 @@ def test_how_a_handshake_ends(state: State, kind: Kind) -> None:
     who.state = state
     queues.note_state(who, State.SYN_RECV, 0.0)
     assert who.queue is queues.by_kind[kind]
+    assert may_give_way(who)
+
+
+@pytest.mark.parametrize(
+    ("to_server", "to_client", "kind"),
+    [(2, 1, Kind.GREETED), (3, 1, Kind.GREETED), (2, 3, Kind.GREETED), (3, 2, Kind.PROVED)],
+)
+def test_what_proves_a_connection_after_its_handshake(
+    to_server: int, to_client: int, kind: Kind
+) -> None:
+    """Both sides have to go on: a handshake alone is cheap for whoever has an address."""
+    queues = Queues(DEFAULT_TIMEOUTS)
+    who = made(queues, Kind.GREETED)
+    who.tally = to_server * TO_SERVER[60] + to_client * TO_CLIENT[60]
+    assert kind_of(who) is kind
+    assert noted(queues, who, 0.0).queue is queues.by_kind[kind]
     assert may_give_way(who) is (kind is not Kind.PROVED)
 
 

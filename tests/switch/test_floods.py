@@ -225,7 +225,6 @@ def test_answers_that_all_come_late_make_no_packet_slow(forward: Forward) -> Non
     check_invariants(siege.switch)
 
 
-@pytest.mark.timeout(max(120, PACKETS // 2000))
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 def test_newcomers_of_both_kinds_are_served_in_peace(six: bool) -> None:
     """Or the tests above would measure clients that cannot be served."""

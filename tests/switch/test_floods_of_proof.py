@@ -203,6 +203,7 @@ FLOODS: dict[str, tuple[Callable[[Host], None], ...]] = {
 FLOODS["mixed"] = tuple(kind for kinds in FLOODS.values() for kind in kinds)
 
 
+@pytest.mark.timeout(max(120, PACKETS // 2000))
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("forward", ["nat", "full_nat"])
 @pytest.mark.parametrize("name", FLOODS)

@@ -67,10 +67,12 @@ class OneArm:
         return f"{self.network}{1 + number % 99}", 1000 + number
 
     def establish(self, client: Place) -> Place:
-        """Open a TCP connection; return where the real server sees it come from."""
+        """Open a TCP connection, both go on; return where the real server sees it come from."""
         source = near(self.ask(client, seq=1))
         send(self.switch, tcp(self.rips[0], source, "SA", seq=5, ack=2), self.now)
         self.ask(client, "A", seq=2, ack=6)
+        self.ask(client, "PA", payload=b"hello", seq=2, ack=6)
+        send(self.switch, tcp(self.rips[0], source, "A", seq=6, ack=7), self.now)
         return source
 
     def answer(self, source: Place) -> None:
@@ -175,7 +177,10 @@ def test_a_port_is_free_again_however_its_connection_ends(six: bool) -> None:
         assert small.ask(small.clients[n % 3]).action is Action.FORWARD, "the other is evicted"
     talk = small.ask(a)
     send(small.switch, tcp(small.rips[0], near(talk), "SA", seq=7, ack=1))
-    small.ask(a, "A", ack=8)  # established, never evicted
+    for _ in range(2):
+        small.ask(a, "A", ack=8)
+    # Both have gone on after the handshake: it is never evicted.
+    send(small.switch, tcp(small.rips[0], near(talk), "A", seq=8, ack=1))
     for _ in range(5):
         assert small.ask(b).reason is Reason.TABLE_FULL
     small.switch.connections.max_connections = 9
