@@ -4,7 +4,7 @@ A packet's way through the package, and the room where each step lives:
 
     capture/          where packets come from and go back to: a TUN device, NFQUEUE, files, memory
     packet/           views over the headers; flow keys; checksum arithmetic
-    connections/      the table of connections, their TCP states, their timers; fragments
+    connections/      the table of connections, their TCP states, who gives way, timers; fragments
     servers.py        virtual servers and their groups of real servers
     scheduling/       who gets a new connection
     nat/              translations; rewriting of packets and of ICMP errors; the switch's answers

@@ -54,7 +54,7 @@ def test_full_nat_names_the_other_end_too() -> None:
     lines = told.shown("ladder")
     at = next(i for i, line in enumerate(lines) if line.startswith("#24"))
     assert lines[at + 1] == (
-        "          │ from 10.0.1.11:40000            │ from 10.0.2.100:1024            │"
+        "          │ from 10.0.1.11:40000            │ from 10.0.2.100:27550           │"
     )
 
 

@@ -60,7 +60,7 @@ def test_an_answer_line_by_line() -> None:
         (20, "(checksum still partial)"),
         (21, "state SYN_RECV → CLOSE, forgotten after 10 s of silence"),
         (22, "(active: s1 0, s2 0); not s2"),
-        (24, "source c1 10.0.1.11:40000 → VIP 10.0.2.100:1024; destination VIP 10.0.2.100:80 →"),
+        (24, "source c1 10.0.1.11:40000 → VIP 10.0.2.100:27550; destination VIP 10.0.2.100:80 →"),
         (29, "its real server is out of service: the client is told"),
         (30, "rr has nobody to choose from; skipped s1 (down), s2 (down), s3 (drained)"),
     ],
