@@ -168,8 +168,15 @@ class VirtualServer:
         """The packed RIPs that packets of its connections may come from: those of its real
         servers, and of removed ones that had connections."""
         self._departed: dict[Endpoint, RealServer] = {}
-        for real_server in real_servers:
-            self.add(real_server)
+        members = tuple(real_servers)
+        if len({each.endpoint for each in members}) < len(members):
+            raise ValueError(f"a real server is in {name} twice")
+        for real_server in members:
+            real_server.port_pools = ()
+            real_server.virtual_server = self
+        self.real_servers += members
+        self.addresses = frozenset(each.endpoint.ip.packed for each in members)
+        self.refresh()
 
     def add(self, real_server: RealServer) -> RealServer:
         """Put a real server into the group and return it.  Raises ValueError on a duplicate.

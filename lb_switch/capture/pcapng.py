@@ -60,7 +60,10 @@ class _Described(NamedTuple):
 
     def time_ns(self, high: int, low: int) -> int:
         ticks = high << 32 | low
-        return self.offset * NANOSECONDS + ticks * NANOSECONDS // self.units
+        time_ns = self.offset * NANOSECONDS + ticks * NANOSECONDS // self.units
+        if abs(time_ns) >> 64:
+            raise ValueError("its time is centuries away")
+        return time_ns
 
 
 def read(source: Source, interfaces: list[Interface]) -> Iterator[Record]:

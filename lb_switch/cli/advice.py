@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lb_switch.capture.host.view import HostView, IPNetwork
+    from lb_switch.config.schema import Config
     from lb_switch.packet.endpoint import IPAddress
     from lb_switch.servers import VirtualServer
 
@@ -80,6 +81,20 @@ def _clients_way(host: HostView, vip: IPAddress, rip: IPAddress) -> str:
 
 def _texts(networks: Iterable[IPNetwork]) -> str:
     return ", ".join(sorted(map(str, networks)))
+
+
+def public_hash_key(config: Config) -> list[str]:
+    """Return a line if strangers can find out what the hashing schedulers choose."""
+    hashing = [each.name for each in config.virtual_server if each.scheduler in {"sh", "mh"}]
+    if config.switch.hash_key or not hashing:
+        return []
+    return [
+        (
+            f"{', '.join(hashing)}: without a secret hash_key a stranger can choose addresses"
+            " and ports that all meet one real server: set one in [switch] (`lb-switch check`"
+            " proposes one)"
+        )
+    ]
 
 
 def empty_groups(virtual_servers: Iterable[VirtualServer]) -> list[str]:

@@ -188,6 +188,11 @@ def _host(value: object) -> tuple[IPAddress, ...]:
         return ()
 
 
+def shortened(text: str, most: int = 300) -> str:
+    """Return a text of `most` characters at most, for a message of one line."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def show_path(path: KeyPath) -> str:
     """Write a key path as TOML's readers know it: `virtual_server[0].real_server[1].address`."""
     text = ""
@@ -195,6 +200,7 @@ def show_path(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            key = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part)
+            name = shortened(part)
+            key = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
             text += f".{key}" if text else key
     return text

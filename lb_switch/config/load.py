@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lb_switch.config.contradictions import KeyPath, Problem, find_contradictions, show_path
+from lb_switch.config.contradictions import KeyPath, find_contradictions, shortened, show_path
 from lb_switch.config.schema import Config
 
 
@@ -24,39 +24,77 @@ class ConfigError(Exception):
         self.lines = lines
 
 
+MAX_BYTES = 8 << 20
+"""Bytes of a file, at the most: tens of thousands of servers."""
+MAX_KEY_PARTS = 32
+"""Parts of a dotted key, at the most; what the parser makes of more grows with their square."""
+MAX_LINES = 100
+"""Errors that are told."""
+_MOST_DIGITS = 100
+"""Digits of a number that is shown."""
+_LONGEST_SIMILAR = 64
+"""Characters of an unknown key for which a similar one is looked for."""
+
+# Possessive, and only from where a part begins: a look at each character, wherever that leads.
+_LONG_KEY = re.compile(
+    r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
+    rf"{{{MAX_KEY_PARTS}}}"
+)
+
+
 def load(path: Path) -> Config:
-    """Read and validate a file.  Raises ConfigError with all of its errors."""
+    """Read and validate a file.  Raises ConfigError with its errors, MAX_LINES at the most."""
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            data_read = file.read(MAX_BYTES + 1)
+        if len(data_read) > MAX_BYTES:
+            raise ConfigError([f"{path}: is larger than {MAX_BYTES >> 20} MiB"])
+        text = data_read.decode()
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError([f"{path}: {reason[0].lower()}{reason[1:]}"]) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"{path}: line {line}: not UTF-8, as TOML must be"]) from None
+    long_key = _LONG_KEY.search(text)
+    if long_key is not None:
+        line = text.count("\n", 0, long_key.start()) + 1
+        raise ConfigError([f"{path}: line {line}: a key of more than {MAX_KEY_PARTS} parts"])
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"{path}: {_syntax_error(str(error), text)}"]) from None
+    except RecursionError:
+        raise ConfigError([f"{path}: tables or lists are nested too deeply"]) from None
+    except ValueError:  # int() refuses, since it takes time that grows with the square
+        line = _line_of_long_number(text)
+        raise ConfigError([f"{path}: line {line}: a number has too many digits"]) from None
     return validate(data)
 
 
 def validate(data: dict[str, Any]) -> Config:
     """Turn parsed TOML into a `Config`.  Raises ConfigError with all errors, in file order."""
-    problems = list(find_contradictions(data))
+    problems: list[tuple[KeyPath, str | ErrorDetails]] = [
+        (problem.path, problem.text) for problem in find_contradictions(data)
+    ]
     config = None
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
         problems += [
-            Problem(tuple(details["loc"]), _sentence(details))
-            for details in error.errors()
+            (tuple(details["loc"]), details)
+            for details in error.errors(include_url=False)
             if not _follows_from_another(details)
         ]
     if problems or config is None:
-        problems.sort(key=lambda problem: _position(data, problem.path))
-        lines = [f"{show_path(p.path)}: {p.text}" for p in problems]
-        raise ConfigError(list(dict.fromkeys(lines)))
+        positions = _Positions(data)
+        problems.sort(key=lambda problem: positions.of(problem[0]))
+        lines = dict.fromkeys(
+            f"{show_path(path)}: {shortened(what if isinstance(what, str) else _sentence(what))}"
+            for path, what in problems[:MAX_LINES]
+        )
+        more = len(problems) - MAX_LINES
+        raise ConfigError([*lines, *([f"and {more:,} more"] if more > 0 else [])])
     return config
 
 
@@ -71,20 +109,37 @@ def _syntax_error(message: str, text: str) -> str:
     return f"{where}: {what[:1].lower()}{what[1:]}"
 
 
-def _position(data: object, path: KeyPath) -> list[int]:
-    """Return where in the file a key stands, as a sort key; missing keys come last in theirs."""
-    position = []
-    for part in path:
-        if isinstance(data, dict):
-            keys = list(data)
-            position.append(keys.index(part) if part in data else len(keys))
-            data = data.get(part)
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            position.append(part)
-            data = data[part]
-        else:
-            break
-    return position
+def _line_of_long_number(text: str) -> int:
+    longest = max(re.finditer(r"[0-9][0-9_]*+", text), key=lambda found: len(found[0]))
+    return text.count("\n", 0, longest.start()) + 1
+
+
+class _Positions:
+    """Where in the file the keys stand."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._data = data
+        self._places: dict[int, dict[str, int]] = {}
+        """By a table's identity: its keys, counted.  The tables live as long as `data`."""
+
+    def of(self, path: KeyPath) -> list[int]:
+        """Return where a key stands, as a sort key; missing keys come last in their table."""
+        position = []
+        data: object = self._data
+        for part in path:
+            if isinstance(data, dict):
+                places = self._places.get(id(data))
+                if places is None:
+                    places = {key: place for place, key in enumerate(data)}
+                    self._places[id(data)] = places
+                position.append(places.get(str(part), len(places)))
+                data = data.get(part)
+            elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+                position.append(part)
+                data = data[part]
+            else:
+                break
+        return position
 
 
 def _follows_from_another(details: ErrorDetails) -> bool:
@@ -127,7 +182,7 @@ def _sentence(details: ErrorDetails) -> str:
         return str(context["error"])
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"{value!r} {words} {context[bound]:g}"
+        return f"{_shown(value)} {words} {_number(context[bound])}"
     if kind in _KINDS:
         return f"{_shown(value)} is not {_KINDS[kind]}"
     return f"{_shown(value)}: {details['msg']}"
@@ -140,12 +195,20 @@ def _shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, int) and abs(value) >= 10**_MOST_DIGITS:
+        return f"a number of more than {_MOST_DIGITS} digits"
     return repr(value)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _unknown_key(path: KeyPath) -> str:
     known = list(_model_at(path[:-1]).model_fields)
-    near = difflib.get_close_matches(str(path[-1]), known, n=1)
+    near = []
+    if len(str(path[-1])) <= _LONGEST_SIMILAR:
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
     if near:
         return f"unknown key; did you mean {near[0]!r}?"
     return f"unknown key; known here: {', '.join(known)}"

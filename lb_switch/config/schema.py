@@ -142,8 +142,12 @@ HostText = Annotated[
     ),
 ]
 Name = Annotated[str, AfterValidator(_check_name)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+LONGEST_SECONDS = 1e9
+"""Thirty years: no timer needs more, and sums of it with any clock are exact to the microsecond."""
+
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
+Interval = Annotated[float, Field(ge=0.01, le=LONGEST_SECONDS, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Status = Annotated[int, Field(ge=100, le=599)]
 
 
@@ -202,16 +206,18 @@ class SwitchTable(Table):
     """nfqueue: the queue's number."""
     control_socket: Annotated[str, AfterValidator(_check_socket_path)] = DEFAULT_CONTROL_SOCKET
     """The Unix socket on which `lb-switch show` and its like find the running switch."""
-    max_connections: Count = 1_000_000
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
     """The connection table's bound.  Half-open, closed, and UDP connections make room when it is
     reached, each kind for itself; TCP that was proved by its handshake never does."""
-    hash_key: str = ""
-    """The key of sh and mh; empty: a documented constant.  Same key, same choice, on any host."""
+    hash_key: Annotated[str, Field(max_length=1000)] = ""
+    """The key of sh and mh.  Same key, same choice, on any host.  Empty: a constant that everybody
+    can read, so that a stranger can find addresses and ports that all meet one real server; set a
+    secret one where strangers come (`lb-switch check` proposes one)."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
     """What a TCP packet meets that is neither a SYN nor of a known connection."""
     answers_per_second: AnswersPerSecond = AnswersPerSecond()
     """Bounds of what the switch itself says, by kind."""
-    max_half_open_per_source: Annotated[int, Field(ge=0)] = 0
+    max_half_open_per_source: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Half-open connections one source address may have; more SYNs are dropped.  0: no limit."""
     timeouts: Timeouts = Timeouts()
     """Seconds until an idle connection is forgotten, by state."""
@@ -226,7 +232,7 @@ class HealthCheck(Table):
     """http: what to GET."""
     expect_status: Annotated[tuple[Status, ...], Field(strict=False, min_length=1)] = (200,)
     """http: the status codes of a healthy real server."""
-    interval: Seconds = 2.0
+    interval: Interval = 2.0
     """From the start of one probe to the start of the next."""
     timeout: Seconds = 1.0
     """A probe that takes longer has failed."""
@@ -260,7 +266,9 @@ class VirtualServerTable(Table):
     """Picks the real server of a new connection."""
     hash_on: Annotated[tuple[KeyPart, ...], Field(strict=False, min_length=1)] = ("src_ip",)
     """sh, mh: the parts of the flow key that are hashed."""
-    persistence_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    persistence_timeout: Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)] = (
+        0.0
+    )
     """A client comes back to the same real server while it has connections, and within this many
     seconds of its latest one that was proved (TCP: by its handshake); 0: off."""
     persistence_prefix: Annotated[int, Field(ge=0, le=128)] = 0

@@ -231,6 +231,24 @@ def test_the_clock_of_an_interface(tmp_path: Path, options: bytes, nanoseconds: 
     assert [each.time_ns for each in read(path)] == [nanoseconds]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        struct.pack("<HHq", 14, 8, 8 * 10**17),
+        struct.pack("<HHq", 14, 8, -8 * 10**17),
+        struct.pack("<HHBxxx", 9, 1, 0),
+    ],
+    ids=["an offset", "a negative offset", "whole seconds"],
+)
+def test_times_that_no_clock_shows(tmp_path: Path, options: bytes) -> None:
+    """A replay whose clock goes in steps of minutes would never come to its end."""
+    path = tmp_path / "clock.pcapng"
+    late = enhanced("<", 0, 2**63, b"x")
+    path.write_bytes(section() + interface("<", RAW, options=options) + late)
+    with pytest.raises(CaptureFileError, match=r"packet 1: its time is centuries away$"):
+        read(path)
+
+
 def test_simple_and_obsolete_packets_and_unknown_blocks(tmp_path: Path) -> None:
     path = tmp_path / "kinds.pcapng"
     path.write_bytes(

@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from lb_switch.capture.host.view import HostView, Interface, Route
-from lb_switch.cli.advice import empty_groups, unserved_clients, where_nat_fails
+from lb_switch.cli.advice import (
+    empty_groups,
+    public_hash_key,
+    unserved_clients,
+    where_nat_fails,
+)
+from lb_switch.config.load import validate
 from lb_switch.packet.protocol import TCP
 from tests.support.dialogue import make_switch
 
@@ -89,3 +95,14 @@ def test_a_group_that_nobody_can_be_sent_to() -> None:
     assert empty_groups([web]) == [
         "web: no real server with a weight above 0: connections are rejected"
     ]
+
+
+def test_hashing_with_a_public_key() -> None:
+    group = {"name": "a", "address": "10.0.1.100:80", "scheduler": "mh"}
+    other = {"name": "b", "address": "10.0.1.100:81", "scheduler": "sh"}
+    plain = {"name": "c", "address": "10.0.1.100:82"}
+    (line,) = public_hash_key(validate({"virtual_server": [group, plain, other]}))
+    assert line.startswith("a, b: without a secret hash_key a stranger can choose")
+    assert public_hash_key(validate({"virtual_server": [plain]})) == []
+    secret = {"hash_key": "x"}
+    assert public_hash_key(validate({"switch": secret, "virtual_server": [group]})) == []

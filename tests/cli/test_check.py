@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Run
 
@@ -37,3 +40,23 @@ def test_the_json_schema(run: Run) -> None:
     assert result.exit_code == 0
     schema = json.loads(result.stdout)
     assert set(schema["properties"]) == {"switch", "virtual_server", "hosts"}
+
+
+@pytest.mark.parametrize("scheduler", ["sh", "mh"])
+def test_a_hash_key_that_everybody_knows(run: Run, config: Path, scheduler: str) -> None:
+    """A key to paste is proposed, another one each time; with one there is nothing to say."""
+    text = config.read_text()
+    text = text.replace('name = "web"', f'name = "web"\nscheduler = "{scheduler}"')
+    config.write_text(text)
+    proposals = set()
+    for _ in range(2):
+        result = run("check", config)
+        assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
+        note, table, proposal = result.stderr.splitlines()
+        assert "without a secret hash_key" in note
+        assert table == "[switch]"
+        assert len(tomllib.loads(proposal)["hash_key"]) >= 32
+        proposals.add(proposal)
+    assert len(proposals) == 2
+    config.write_text(f"{table}\n{proposal}\n{text}")
+    assert run("check", config).stderr == ""

@@ -305,7 +305,7 @@ ONE_ERROR = [
     ),
     (
         virtual_server() + CHECK + "interval = 0",
-        "virtual_server[0].health_check.interval: 0 must be greater than 0",
+        "virtual_server[0].health_check.interval: 0 must be at least 0.01",
     ),
     (
         virtual_server() + CHECK + "timeout = -0.5",

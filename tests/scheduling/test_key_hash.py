@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections import Counter
 from hashlib import blake2b
 from itertools import combinations
+from random import Random
 
 import pytest
 
+from lb_switch.packet.endpoint import Endpoint
+from lb_switch.scheduling.catalogue import make
 from lb_switch.scheduling.key_hash import DEFAULT_HASH_KEY, PARTS, KeyHash
+from lb_switch.servers import RealServer
 from tests.scheduling.groups import key, key6
 
 CHOICES = [parts for count in range(1, len(PARTS) + 1) for parts in combinations(PARTS, count)]
@@ -53,3 +58,20 @@ def test_unknown_parts_are_refused_by_name() -> None:
         KeyHash(["src_ip", "mac"], "", "x")
     with pytest.raises(ValueError, match="at least one"):
         KeyHash([], "", "x")
+
+
+@pytest.mark.parametrize("name", ["sh", "mh"])
+@pytest.mark.parametrize("length", [12, 36], ids=["IPv4", "IPv6"])
+def test_who_knows_the_key_can_aim(name: str, length: int) -> None:
+    """With the key that everybody has, all connections at one server; with another, spread."""
+    servers = tuple(RealServer(Endpoint.parse(f"10.0.2.{n}:80")) for n in range(1, 5))
+    random = Random(1)
+    known = make(name, hash_on=["src_ip", "src_port"])
+    aimed: list[bytes] = []
+    while len(aimed) < 1000:
+        key = random.randbytes(length)
+        if known.choose(key, servers) is servers[2]:
+            aimed.append(key)
+    secret = make(name, hash_on=["src_ip", "src_port"], hash_key="nobody knows this")
+    met = Counter(secret.choose(key, servers) for key in aimed)
+    assert all(200 <= met[server] <= 300 for server in servers), met

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import click
 
 from lb_switch.cli import render
+from lb_switch.cli.advice import public_hash_key
 from lb_switch.cli.configuration import load_config
 
 
@@ -33,3 +35,6 @@ def command(config: Path | None, schema: bool) -> None:
         raise click.UsageError("Missing argument 'CONFIG'.", click.get_current_context())
     loaded = load_config(config)
     click.echo(f"{config}: valid: {render.extent(loaded)}")
+    for line in public_hash_key(loaded):
+        click.echo(f"lb-switch: note: {line}", err=True)
+        click.echo(f'[switch]\nhash_key = "{secrets.token_urlsafe(24)}"', err=True)

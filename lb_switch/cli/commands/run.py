@@ -104,7 +104,7 @@ def _serve(
     def ready() -> None:
         control.open()
         loop.register(control, lambda _now: control.handle_ready())
-        for line in _advice(switch):
+        for line in _advice(switch, config):
             click.echo(f"lb-switch: note: {line}", err=True)
         health.update(switch.virtual_servers.values())
         if bookkeeper is not None:
@@ -185,8 +185,8 @@ def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
     return TunCapture(virtual_servers)
 
 
-def _advice(switch: Switch) -> list[str]:
+def _advice(switch: Switch, config: Config) -> list[str]:
     from lb_switch.capture.host.view import read
-    from lb_switch.cli.advice import where_nat_fails
+    from lb_switch.cli.advice import public_hash_key, where_nat_fails
 
-    return where_nat_fails(switch.virtual_servers.values(), read())
+    return where_nat_fails(switch.virtual_servers.values(), read()) + public_hash_key(config)
