@@ -15,24 +15,37 @@ SERVER = "netns_lab.server"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line of a module, run by our own Python.
+
+    `-P`: what lies in the current directory, which may be anybody's, is not imported by root.
+    Nothing else in this package starts a Python.
+    """
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
 def lb_switch() -> list[str]:
     """The beginning of every `lb-switch` command line."""
-    return [sys.executable, "-m", "lb_switch"]
+    return module("lb_switch")
 
 
 def environment(directory: Path) -> Mapping[str, str]:
     """Ours, such that this lab's switch, our modules and the programs beside Python are found."""
     environment = dict(os.environ, LB_SWITCH_SOCKET=str(directory / CONTROL_SOCKET))
     here = os.path.dirname(sys.executable)
-    environment["PATH"] = f"{here}:{environment.get('PATH', os.defpath)}"
-    before = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{_ROOT}:{before}" if before else str(_ROOT)
+    environment["PATH"] = _folders(here, environment.get("PATH", os.defpath))
+    environment["PYTHONPATH"] = _folders(str(_ROOT), environment.get("PYTHONPATH", ""))
     return environment
+
+
+def _folders(first: str, others: str) -> str:
+    """Put a folder in front; leave out those that the current directory decides."""
+    return ":".join([first, *(each for each in others.split(":") if each.startswith("/"))])
 
 
 def server(host: Host, certificate: Path, ready_fd: int) -> list[str]:
     """The command line of a host's server; it announces on `ready_fd` that it serves."""
-    argv = [sys.executable, "-m", SERVER, "--name", host.name]
+    argv = module(SERVER, "--name", host.name)
     for address in host.addresses:
         argv += ["--listen", address]
     for service in host.services:
@@ -47,4 +60,4 @@ def is_server(command: str) -> bool:
 
 def client(arguments: tuple[str, ...]) -> list[str]:
     """The command line of `netns_lab.client`."""
-    return [sys.executable, "-m", "netns_lab.client", *arguments]
+    return module("netns_lab.client", *arguments)

@@ -6,13 +6,14 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from lb_switch import interpreter
 
 BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
@@ -111,8 +112,8 @@ def run(names: Sequence[str], *, quick: bool, say: Callable[[str], None]) -> dic
 
 
 def _in_a_process(name: str, quick: bool) -> Any:
-    path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-m", "lb_switch.bench", name, *(["--quick"] if quick else [])]
+    path = [str(_ROOT), *filter(None, [interpreter.absolute(os.environ.get("PYTHONPATH", ""))])]
+    command = interpreter.module("lb_switch.bench", name, *(["--quick"] if quick else []))
     done = subprocess.run(
         command,
         capture_output=True,

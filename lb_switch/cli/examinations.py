@@ -10,6 +10,7 @@ import fcntl
 import importlib
 import importlib.util
 import platform
+import shlex
 import shutil
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lb_switch import interpreter
 from lb_switch.cli import privileges
 from lb_switch.cli.advice import FULL_NAT, empty_groups, unserved_clients, where_nat_fails
 
@@ -145,7 +147,7 @@ def nfqueue(needed: bool) -> Iterator[Finding]:
             complaint = _try_apart(rule.format(program=program))
             what = f"NFQUEUE in {program}'s {table}"
             yield Finding(what, not complaint, complaint, _queue_fix(complaint), needed)
-    complaint = _try_apart(f'exec {sys.executable} -c "{_BIND_QUEUE}"')
+    complaint = _try_apart(f"exec {shlex.join(interpreter.code(_BIND_QUEUE))}")
     yield Finding("a queue can be bound", not complaint, complaint, _queue_fix(complaint), needed)
 
 

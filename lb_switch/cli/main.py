@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from lb_switch import interpreter
 from lb_switch.cli.failures import BAD_USAGE, DONE, FAILED, CommandError, debugging
 
 NAME = "lb-switch"
@@ -78,6 +79,8 @@ class Commands(click.Group):
         Every error is one clear line on stderr; LB_SWITCH_DEBUG=1 adds the traceback.
         """
         del prog_name  # it is lb-switch, also when it is called by another path
+        # Programs are called by name, some of them by root: never those of the current directory.
+        os.environ["PATH"] = interpreter.absolute(os.environ.get("PATH", "")) or os.defpath
         extra.pop("standalone_mode", None)
         try:
             code = super().main(args, NAME, standalone_mode=False, **extra)

@@ -121,6 +121,9 @@ class _Run:
         if self._protocol == TCP:
             self._send(connection.reply_key, tcp.SYN | tcp.ACK, now, 0, 1)
             self._send(key, tcp.ACK, now, 1, 1)
+            # Both go on after the handshake: that is what keeps their place in a full table.
+            self._send(key, tcp.ACK, now, 1, 1)
+            self._send(connection.reply_key, tcp.ACK, now, 1, 1)
         return self._servers.index(connection.real_server)
 
     def _end(self, arrival: Arrival, now: float) -> None:

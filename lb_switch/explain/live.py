@@ -11,10 +11,10 @@ import logging
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lb_switch import interpreter
 from lb_switch.events import Event
 from lb_switch.explain import encode
 from lb_switch.explain.encode import Encoder
@@ -79,7 +79,7 @@ class Reader:
         try:
             # A session of its own: Ctrl-C ends the switch, and the reader when all is told.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                interpreter.module(*arguments),
                 stdin=readable,
                 stdout=stdout,
                 start_new_session=True,

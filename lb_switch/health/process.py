@@ -17,15 +17,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from lb_switch import interpreter
 from lb_switch.health import messages
 
-# -P: the current directory, which may be anybody's, is not searched for modules.
-COMMAND = (sys.executable, "-P", "-m", "lb_switch.health.worker")
+COMMAND = tuple(interpreter.module("lb_switch.health.worker"))
 
 BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until the next start, after one, two, three … deaths in a row."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 import time
 from typing import Any
 
+from netns_lab import programs
 from netns_lab.errors import LabError
 from netns_lab.lab import Lab
 
@@ -18,8 +18,7 @@ class Program:
 
     def __init__(self, lab: Lab, host: str, module: str, *arguments: str) -> None:
         self.host, self.module = host, module
-        # -P: nothing is imported from the directory somebody happens to be in.
-        argv = [sys.executable, "-P", "-m", f"netns_lab.attack.{module}", *arguments]
+        argv = programs.module(f"netns_lab.attack.{module}", *arguments)
         self._log = lab.directory / f"{host}-{module}.err"
         with self._log.open("ab") as errors:
             self._process: subprocess.Popen[Any] = lab.popen(

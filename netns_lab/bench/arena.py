@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from netns_lab import programs
 from netns_lab.bench import processor
 from netns_lab.bench.contestants import Contestant, command_line, filled_in, kernel_settings
 from netns_lab.bench.measures import PROGRAMS, Measure
@@ -196,4 +196,4 @@ def listens_in(text: str, state: str, port: int) -> bool:
 
 
 def _udp_program() -> list[str]:
-    return [sys.executable, "-m", "netns_lab.bench.udp"]
+    return programs.module("netns_lab.bench.udp")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
+from netns_lab import programs
 from netns_lab.lab import Lab
 from netns_lab.scenarios.following import Follower
 from netns_lab.scenarios.request import Request, from_line
@@ -22,9 +21,7 @@ class Traffic(Follower):
         users: int | None = None,
     ) -> None:
         how = ["--users", str(users)] if rate is None else ["--rate", str(rate)]
-        super().__init__(
-            lab, client, [sys.executable, "-m", "netns_lab.scenarios.traffic", url, *how]
-        )
+        super().__init__(lab, client, programs.module("netns_lab.scenarios.traffic", url, *how))
         self.requests: list[Request] = []
         """In the order in which they ended."""
 

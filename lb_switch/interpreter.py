@@ -1,0 +1,30 @@
+"""The Python that this program runs in, for processes of its own.
+
+Python puts the current directory first on its path for `-m` and `-c`: root's switch, started in a
+folder of somebody else's, would run what lies there as `lb_switch` or `json`.  `-P` leaves the
+current directory out (Python 3.11).  Nothing else in the package starts a Python.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_SAFE = (sys.executable, "-P")
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """Return the command line that runs a module of this package, or of a library."""
+    return [*_SAFE, "-m", name, *arguments]
+
+
+def code(text: str) -> list[str]:
+    """Return the command line that runs a piece of code."""
+    return [*_SAFE, "-c", text]
+
+
+def absolute(path: str) -> str:
+    """Return a list of folders (`PATH`, `PYTHONPATH`) without those that the current one decides.
+
+    An empty entry is the current directory, too.
+    """
+    return ":".join(each for each in path.split(":") if each.startswith("/"))
