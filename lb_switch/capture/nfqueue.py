@@ -59,6 +59,7 @@ class NfqueueCapture:
     """Reads packets from one queue; every packet gets a verdict, whatever happens.
 
     `virtual_servers` decide the rules.  `queue` is the queue's number (0 to 65535);
+    `own_addresses` says that a VIP may be an address of this machine;
     `state_directory` is where the undo journal lies.
     """
 
@@ -69,9 +70,11 @@ class NfqueueCapture:
         virtual_servers: Iterable[VirtualServer],
         *,
         queue: int = DEFAULT_QUEUE,
+        own_addresses: bool = False,
         state_directory: Path | str = DEFAULT_DIRECTORY,
     ) -> None:
         self.queue = queue
+        self._own_addresses = own_addresses
         self.write_errors = 0
         """Self-made packets that the kernel refused to send."""
         self.circling = 0
@@ -137,7 +140,9 @@ class NfqueueCapture:
         """Make rules, routes and proxy neighbours fit.  Raises CaptureError."""
         services = self._services.of(virtual_servers)
         host = read()
-        self._host.apply(plan_nfqueue(services, host, self.queue))
+        self._host.apply(
+            plan_nfqueue(services, host, self.queue, own_addresses=self._own_addresses)
+        )
         self._captured = frozenset(
             ip.packed for s in services for ip in s.captured if not host.is_local(ip)
         )

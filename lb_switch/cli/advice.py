@@ -97,6 +97,30 @@ def public_hash_key(config: Config) -> list[str]:
     ]
 
 
+def own_vips(virtual_servers: Iterable[VirtualServer], host: HostView) -> list[str]:
+    """Return a line for each VIP that is an address of this machine (`take_own_addresses`)."""
+    vips = dict.fromkeys(each.endpoint.ip for each in virtual_servers)
+    return [
+        (
+            f"{vip} is an address of this machine: all that comes for it goes to the switch, and"
+            " what no virtual server serves is refused, running sessions (ssh) among it"
+        )
+        for vip in vips
+        if host.is_local(vip)
+    ]
+
+
+def without_effect(rules: Iterable[str]) -> list[str]:
+    """Return a line for each firewall rule that nfqueue's packets do not meet as they are named."""
+    return [
+        (
+            f"the rule '{rule}' names a VIP, but with nfqueue packets to it carry the real"
+            " server's address by then: name that one, filter in table raw, or use capture tun"
+        )
+        for rule in rules
+    ]
+
+
 def empty_groups(virtual_servers: Iterable[VirtualServer]) -> list[str]:
     """Return a line for each virtual server that has no usable real server."""
     return [

@@ -204,6 +204,10 @@ class SwitchTable(Table):
     """How packets reach the switch: a TUN device with routes, or iptables' NFQUEUE target."""
     queue: Annotated[int, Field(ge=0, le=65535)] = 0
     """nfqueue: the queue's number."""
+    take_own_addresses: bool = False
+    """nfqueue: a VIP may be an address of this machine.  All that comes for it goes to the switch,
+    and what no virtual server serves is refused: a session to that address, by ssh perhaps, is
+    reset when the switch starts."""
     control_socket: Annotated[str, AfterValidator(_check_socket_path)] = DEFAULT_CONTROL_SOCKET
     """The Unix socket on which `lb-switch show` and its like find the running switch."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000

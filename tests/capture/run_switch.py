@@ -55,7 +55,12 @@ def main() -> int:
         capture = TunCapture(virtual_servers, state_directory=state_directory)
     else:
         queue = int(os.environ.get("QUEUE", "100"))
-        capture = NfqueueCapture(virtual_servers, state_directory=state_directory, queue=queue)
+        capture = NfqueueCapture(
+            virtual_servers,
+            state_directory=state_directory,
+            queue=queue,
+            own_addresses=bool(os.environ.get("OWN_ADDRESSES")),
+        )
 
     def reload(_now: float) -> None:
         for virtual_server in tuple(switch.virtual_servers.values()):

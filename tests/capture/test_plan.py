@@ -56,8 +56,16 @@ def tun(*services: Service, host: HostView = HOST) -> tuple[Step, ...]:
     return plan_tun(services, host, "lbtun", "169.254.76.1", 7450)
 
 
-def nfqueue(*services: Service, host: HostView = HOST) -> tuple[Step, ...]:
-    return plan_nfqueue(services, host, 100)
+def nfqueue(
+    *services: Service, host: HostView = HOST, own_addresses: bool = False
+) -> tuple[Step, ...]:
+    return plan_nfqueue(services, host, 100, own_addresses=own_addresses)
+
+
+NO_GROUPS = (
+    "-m pkttype --pkt-type broadcast -j RETURN",
+    "-m pkttype --pkt-type multicast -j RETURN",
+)
 
 
 def commands(steps: tuple[Step, ...], *start: str) -> list[str]:
@@ -192,12 +200,19 @@ def test_nfqueue_rules() -> None:
     steps = nfqueue(WEB, udp)
     into = chain(steps, "iptables", "raw")
     assert into.built_in == "PREROUTING"
-    assert into.rules == ("-d 10.0.1.100 -j NFQUEUE --queue-num 100",)
+    assert into.rules == (
+        *NO_GROUPS,
+        "-i cli0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
+        "-i cli0 -s 10.0.2.12/32 -j MARK --set-mark 0x4c46",
+        "-d 10.0.1.100 -m ttl --ttl-lt 2 -j RETURN",
+        "-d 10.0.1.100 -j NFQUEUE --queue-num 100",
+    )
     out = chain(steps, "iptables", "mangle")
     assert out.built_in == "POSTROUTING"
     bypass = "-j NFQUEUE --queue-num 100 --queue-bypass"
     assert out.rules == (
         "-m mark --mark 0x4c42 -j RETURN",
+        "-m mark --mark 0x4c46 -j RETURN",
         "-o srv0 -p icmp -m icmp --icmp-type 5 -j DROP",
         f"-s 10.0.2.11 -p tcp -m tcp --sport 8080 {bypass}",
         f"-s 10.0.2.12 -p tcp -m tcp --sport 8080 {bypass}",
@@ -220,7 +235,13 @@ def test_nfqueue_routes_a_connected_ipv4_vip_to_lo_for_the_kernel_to_answer_arp(
 
 def test_a_local_vip_needs_neither_with_nfqueue_and_is_refused_by_tun() -> None:
     local = service("10.0.1.1:80", "10.0.2.11:80")
-    assert commands(nfqueue(local), "ip") == []
+    assert commands(nfqueue(local, own_addresses=True), "ip") == []
+    assert chain(nfqueue(local, own_addresses=True), "iptables", "raw").rules[-2:] == (
+        "-i cli0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
+        "-d 10.0.1.1 -j NFQUEUE --queue-num 100",
+    )
+    with pytest.raises(CaptureError, match=r"10\.0\.1\.1 .* take_own_addresses = true"):
+        nfqueue(local)
     with pytest.raises(CaptureError, match=r"10\.0\.1\.1 is an address of this machine"):
         tun(local)
 
@@ -228,9 +249,12 @@ def test_a_local_vip_needs_neither_with_nfqueue_and_is_refused_by_tun() -> None:
 ONE_ARM = WEB._replace(snats=(ipaddress.ip_address("10.0.2.100"),))
 
 
-def test_full_nat_on_tun_routes_the_snat_address_and_needs_no_rules() -> None:
+def test_full_nat_on_tun_routes_the_snat_address_and_only_forged_answers_need_rules() -> None:
     steps = tun(ONE_ARM)
+    forged = "to 10.0.2.100 iif cli0 blackhole priority 50 protocol 176"
     assert commands(steps, "ip", "-4") == [
+        f"ip -4 rule add from 10.0.2.11/32 {forged}",
+        f"ip -4 rule add from 10.0.2.12/32 {forged}",
         "ip -4 route replace 10.0.1.100/32 dev lbtun src 10.0.1.1 mtu 1400 proto 176",
         "ip -4 route replace 10.0.2.100/32 dev lbtun src 10.0.2.1 mtu 1400 proto 176",
     ]
@@ -250,7 +274,7 @@ def test_each_of_several_snat_addresses_is_captured() -> None:
         "ip neigh add proxy 10.0.2.100 dev srv0 protocol 176",
         "ip neigh add proxy 10.0.2.101 dev srv0 protocol 176",
     ]
-    assert chain(nfqueue(several), "iptables", "raw").rules[1:] == (
+    assert chain(nfqueue(several), "iptables", "raw").rules[-2:] == (
         "-d 10.0.2.100 -j NFQUEUE --queue-num 100",
         "-d 10.0.2.101 -j NFQUEUE --queue-num 100",
     )
@@ -263,6 +287,11 @@ def test_each_of_several_snat_addresses_is_captured() -> None:
 def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
     steps = nfqueue(ONE_ARM)
     assert chain(steps, "iptables", "raw").rules == (
+        *NO_GROUPS,
+        "-i cli0 -s 10.0.2.11/32 -d 10.0.2.100 -j DROP",
+        "-i cli0 -s 10.0.2.12/32 -d 10.0.2.100 -j DROP",
+        "-d 10.0.1.100 -m ttl --ttl-lt 2 -j RETURN",
+        "-d 10.0.2.100 -m ttl --ttl-lt 2 -j RETURN",
         "-d 10.0.1.100 -j NFQUEUE --queue-num 100",
         "-d 10.0.2.100 -j NFQUEUE --queue-num 100",
     )
@@ -275,7 +304,8 @@ def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
 
 def test_the_vip_may_be_the_snat_address() -> None:
     vip = WEB._replace(snats=(WEB.vip.ip,))
-    assert len(chain(nfqueue(vip), "iptables", "raw").rules) == 1
+    queued = [rule for rule in chain(nfqueue(vip), "iptables", "raw").rules if "NFQUEUE" in rule]
+    assert queued == ["-d 10.0.1.100 -j NFQUEUE --queue-num 100"]
 
 
 @pytest.mark.parametrize("plan", [tun, nfqueue])
@@ -291,6 +321,10 @@ def test_a_chain_is_made_filled_and_hooked_in_one_commit_and_removed_whole() -> 
     assert into.content(jump=True) == (
         "*raw\n"
         ":LB-SWITCH-PRE - [0:0]\n"
+        "-A LB-SWITCH-PRE -m pkttype --pkt-type broadcast -j RETURN\n"
+        "-A LB-SWITCH-PRE -m pkttype --pkt-type multicast -j RETURN\n"
+        "-A LB-SWITCH-PRE -i cli0 -s fd00:2::11/128 -j MARK --set-mark 0x4c46\n"
+        "-A LB-SWITCH-PRE -d fd00:1::100 -m hl --hl-lt 2 -j RETURN\n"
         "-A LB-SWITCH-PRE -d fd00:1::100 -j NFQUEUE --queue-num 100\n"
         "-A PREROUTING -j LB-SWITCH-PRE\n"
         "COMMIT\n"

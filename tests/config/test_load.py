@@ -235,7 +235,7 @@ ONE_ERROR = [
         SWITCH + '"a\\nb" = 1\n',
         (
             'switch."a\\nb": unknown key; known here: capture, queue, '
-            "control_socket, max_connections, hash_key, unknown_tcp,"
+            "take_own_addresses, control_socket, max_connections, hash_key, unknown_tcp,"
             " answers_per_second, max_half_open_per_source, timeouts"
         ),
     ),

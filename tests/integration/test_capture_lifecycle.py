@@ -250,11 +250,15 @@ def test_an_impossible_set_up_changes_nothing(
     assert lab.snapshot() == before
 
 
-def test_a_local_vip_is_served_by_nfqueue(lab: Lab) -> None:
+def test_a_local_vip_is_served_by_nfqueue_only_if_that_is_meant(lab: Lab) -> None:
     lab.configure(["10.0.1.1:80", 6, [f"{SERVERS[0]}:8080"]])
     before = lab.snapshot()
+    said = lab.refused("nfqueue")
+    assert said.startswith("10.0.1.1 is an address of this machine")
+    assert said.endswith("or set take_own_addresses = true")
+    assert lab.snapshot() == before
     with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start("nfqueue")
+        switch = lab.start("nfqueue", OWN_ADDRESSES="yes")
         with lab.connect("10.0.1.1") as client:
             served, peer = listener.accept()
             with served:

@@ -23,6 +23,10 @@ CHAIN_OUT = "LB-SWITCH-POST"
 OWN_MARK = 0x4C42
 """Firewall mark of what the switch itself sends ("LB"): never captured again."""
 
+FOREIGN_MARK = 0x4C46
+"""Firewall mark of what comes from a real server's address by an interface behind which that real
+server is not ("LF"): forged, or another way than packets to it take.  Never captured."""
+
 RULE_PRIORITY = 50
 """First of four consecutive priorities of policy rules: before any the host may have for the real
 servers, after table local."""
@@ -49,6 +53,8 @@ class Family:
     """Rule condition that matches fragments without ports (in IPv6: all fragments)."""
     redirect: str
     """Rule condition that matches redirects."""
+    last_hop: str
+    """Rule condition that matches packets that the host would not forward."""
     forwarding: str
 
 
@@ -60,6 +66,7 @@ FAMILIES = (
         tuple(f"-p icmp -m icmp --icmp-type {kind}" for kind in (3, 11, 12)),
         "-f",
         "-p icmp -m icmp --icmp-type 5",
+        "-m ttl --ttl-lt 2",
         "net/ipv4/ip_forward",
     ),
     Family(
@@ -69,14 +76,26 @@ FAMILIES = (
         tuple(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in (1, 2, 3, 4)),
         "-m frag --fragid 0:4294967295",
         "-p ipv6-icmp -m icmp6 --icmpv6-type 137",
+        "-m hl --hl-lt 2",
         "net/ipv6/conf/all/forwarding",
     ),
 )
 
 
-def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tuple[Step, ...]:
-    """Return the steps for capture by NFQUEUE number `queue`.  Raises CaptureError."""
+def plan_nfqueue(
+    services: Sequence[Service], host: HostView, queue: int, *, own_addresses: bool = False
+) -> tuple[Step, ...]:
+    """Return the steps for capture by NFQUEUE number `queue`.  Raises CaptureError.
+
+    `own_addresses`: a VIP may be an address of this machine.
+    """
     check(services, host)
+    for service in services:
+        if host.is_local(service.vip.ip) and not own_addresses:
+            raise CaptureError(
+                f"{service.vip.ip} is an address of this machine, and all that comes for it would"
+                " go to the switch: remove it (ip addr del), or set take_own_addresses = true"
+            )
     steps: list[Step] = []
     # With full NAT, replies are captured by the address they go to.
     by_source = [service for service in services if not service.snats]
@@ -109,6 +128,7 @@ def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tup
                 # Without the switch the servers' other traffic must live on.
                 (
                     f"-m mark --mark {OWN_MARK:#x} -j RETURN",
+                    f"-m mark --mark {FOREIGN_MARK:#x} -j RETURN",
                     *_no_redirects(family, services, host),
                     *(f"{condition} {to_queue} --queue-bypass" for condition in conditions),
                 ),
@@ -118,8 +138,19 @@ def plan_nfqueue(services: Sequence[Service], host: HostView, queue: int) -> tup
                 "raw",
                 "PREROUTING",
                 CHAIN_IN,
-                # No bypass: an unqueued packet to a VIP would circle on lo.
-                tuple(f"-d {ip} {to_queue}" for ip in captured),
+                (
+                    # What the kernel drops by itself must not get that far as the switch.
+                    "-m pkttype --pkt-type broadcast -j RETURN",
+                    "-m pkttype --pkt-type multicast -j RETURN",
+                    *_foreign(family, services, host),
+                    *(
+                        f"-d {ip} {family.last_hop} -j RETURN"
+                        for ip in captured
+                        if not host.is_local(ip)
+                    ),
+                    # No bypass: an unqueued packet to a VIP would circle on lo.
+                    *(f"-d {ip} {to_queue}" for ip in captured),
+                ),
             ),
         ]
         if family.version == 4:
@@ -156,6 +187,43 @@ def plan_tun(
         steps += _tun_routing(family, services, host, device, table)
         steps += _proxy_neighbours(family, host, _captured(services, family))
     return tuple(steps)
+
+
+def _elsewhere(
+    family: Family, services: Sequence[Service], host: HostView
+) -> list[tuple[str, IPNetwork]]:
+    """Return interfaces, each with real servers' networks that are not behind it."""
+    behind: dict[tuple[str, ...], set[IPAddress]] = {}
+    for ip in _real_servers(services, family):
+        behind.setdefault(_way_to(host, ip)[1], set()).add(ip)
+    return [
+        (interface.name, net)
+        for devices, ips in sorted(behind.items())
+        for interface in host.interfaces
+        if interface.name != "lo" and interface.name not in devices
+        for net in _cover(host, ips)
+    ]
+
+
+def _foreign(family: Family, services: Sequence[Service], host: HostView) -> list[str]:
+    """Return rules on what names a real server as its source and comes from elsewhere.
+
+    With full NAT its answers are captured by where they go to: such a packet is dropped.
+    """
+    by_source = [service for service in services if not service.snats]
+    snats = _distinct((ip for service in services for ip in service.snats), family)
+    with_snat = [service for service in services if service.snats]
+    return [
+        *(
+            f"-i {device} -s {net} -j MARK --set-mark {FOREIGN_MARK:#x}"
+            for device, net in _elsewhere(family, by_source, host)
+        ),
+        *(
+            f"-i {device} -s {net} -d {ip} -j DROP"
+            for device, net in _elsewhere(family, with_snat, host)
+            for ip in snats
+        ),
+    ]
 
 
 def _no_redirects(family: Family, services: Sequence[Service], host: HostView) -> list[str]:
@@ -241,6 +309,14 @@ def _tun_routing(
                 slot=f"default route of IPv{family.version}",
             )
         )
+    snats = _distinct((ip for service in services for ip in service.snats), family)
+    with_snat = [service for service in services if service.snats]
+    for name, net in _elsewhere(family, with_snat, host):
+        for ip in snats:
+            # Before the route to the snat address, by which all its packets reach the switch.
+            steps.append(
+                _rule(family, 0, ("from", str(net), "to", str(ip), "iif", name, "blackhole"))
+            )
     lookup = ("lookup", str(table))
     # What the host itself says about a packet that it could not deliver to a real server.  Before
     # it, what it says to a real server (fragmentation needed, its own echo requests).

@@ -60,6 +60,16 @@ class HostView:
         """Whether the address is one of this namespace's own."""
         return any(ip == a.ip for i in self.interfaces for a in i.addresses)
 
+    @property
+    def own_addresses(self) -> frozenset[bytes]:
+        """The addresses of this namespace, packed; loopback's are nobody's on a wire anyway."""
+        return frozenset(
+            address.ip.packed
+            for interface in self.interfaces
+            for address in interface.addresses
+            if not address.ip.is_loopback
+        )
+
     def connected(self, ip: IPAddress) -> tuple[str, ...]:
         """Return the interfaces in one of whose subnets the address lies."""
         return tuple(

@@ -18,6 +18,7 @@ from lb_switch.cli.invariant_check import InvariantCheck
 from lb_switch.service import notify
 
 if TYPE_CHECKING:
+    from lb_switch.capture.host.view import HostView
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.config.schema import Config
     from lb_switch.explain.views import ViewName
@@ -87,6 +88,7 @@ def _serve(
     what: explaining.Wanted,
     check_invariants: bool,
 ) -> None:
+    from lb_switch.capture.host.view import read as read_host
     from lb_switch.capture.interface import CaptureError
     from lb_switch.config.build import build
     from lb_switch.control.changes import Changes
@@ -104,7 +106,8 @@ def _serve(
     def ready() -> None:
         control.open()
         loop.register(control, lambda _now: control.handle_ready())
-        for line in _advice(switch, config):
+        host = look_around()
+        for line in _advice(switch, config, host, capture_name):
             click.echo(f"lb-switch: note: {line}", err=True)
         health.update(switch.virtual_servers.values())
         if bookkeeper is not None:
@@ -113,6 +116,11 @@ def _serve(
         click.echo(render.serving(config, capture_name))
         begin_to_explain()
         notify.notify(notify.READY)
+
+    def look_around() -> HostView:
+        host = read_host()
+        switch.note_host_addresses(host.own_addresses)
+        return host
 
     def tidy(now: float) -> None:
         loop.call_at(now + TIDY_SECONDS, tidy)
@@ -125,6 +133,7 @@ def _serve(
             for line in (f"{error}", *error.details):
                 announce.complain(f"reload: {line}")
         else:
+            look_around()
             for line in changes or ["nothing changed"]:
                 announce.say(f"reload: {line}")
 
@@ -179,14 +188,23 @@ def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
     if name == "nfqueue":
         from lb_switch.capture.nfqueue import NfqueueCapture
 
-        return NfqueueCapture(virtual_servers, queue=config.switch.queue)
+        return NfqueueCapture(
+            virtual_servers,
+            queue=config.switch.queue,
+            own_addresses=config.switch.take_own_addresses,
+        )
     from lb_switch.capture.tun import TunCapture
 
     return TunCapture(virtual_servers)
 
 
-def _advice(switch: Switch, config: Config) -> list[str]:
-    from lb_switch.capture.host.view import read
-    from lb_switch.cli.advice import public_hash_key, where_nat_fails
+def _advice(switch: Switch, config: Config, host: HostView, capture_name: str) -> list[str]:
+    from lb_switch.capture.host.filters import about_vips
+    from lb_switch.cli.advice import own_vips, public_hash_key, where_nat_fails, without_effect
 
-    return where_nat_fails(switch.virtual_servers.values(), read()) + public_hash_key(config)
+    groups = switch.virtual_servers.values()
+    lines = where_nat_fails(groups, host) + public_hash_key(config)
+    if capture_name == "nfqueue":
+        lines += own_vips(groups, host)
+        lines += without_effect(about_vips(each.endpoint.ip for each in groups))
+    return lines
