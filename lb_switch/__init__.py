@@ -19,6 +19,7 @@ A packet's way through the package, and the room where each step lives:
     settings.py       what holds for the whole switch, whatever its virtual servers
     tally.py          packets and bytes in one number
     interpreter.py    the Python that processes of the package's own run in
+    private_file.py   files and locks of root's, where others may be
     chain.py          doubly linked lists
     invariants.py     what must always hold of all this
 

@@ -30,6 +30,7 @@ from lb_switch.capture.record import (
     Record,
     Source,
 )
+from lb_switch.private_file import open_to_write
 
 _MAGICS = {
     b"\xa1\xb2\xc3\xd4": (">", 1_000),
@@ -98,7 +99,7 @@ class CaptureWriter(ABC):
         self.path = fspath(path)
         self._stream: BinaryIO
         try:
-            self._stream = open(path, "wb")  # noqa: SIM115 - closed by close()
+            self._stream = open(open_to_write(path), "wb")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise CaptureFileError(f"{self.path}: {error.strerror}") from None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 import click
 
 from lb_switch.cli.failures import CommandError
+from lb_switch.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -124,7 +125,7 @@ class Offline:
         path = self._what.record
         if path is not None:
             try:
-                self._file = path.open("wb")
+                self._file = open(open_to_write(path), "wb")
             except OSError as error:
                 raise CommandError(f"{path}: {error.strerror}") from None
         if self._what != Wanted(None, None):

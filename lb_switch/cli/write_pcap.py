@@ -56,13 +56,10 @@ def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
             click.echo(f"lb-switch: note: {listener.complaint}", err=True)
 
 
-def recorded(path: Path, recording: Path, switch: Switch, config: Config) -> RecordedFile:
-    """Create the file for a replay of `recording`.  Raises CaptureFileError."""
-    from lb_switch.capture.record import CaptureFileError
+def recorded(path: Path, switch: Switch, config: Config) -> RecordedFile:
+    """Create the file for a replay.  Raises CaptureFileError."""
     from lb_switch.explain.pcapng_file import RecordedFile
 
-    if path.exists() and recording.exists() and path.samefile(recording):
-        raise CaptureFileError(f"{path}: is the input file: write to another")
     return RecordedFile(path, _sides(switch, config))
 
 

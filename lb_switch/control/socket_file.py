@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import stat
 from pathlib import Path
+
+from lb_switch.private_file import HeldError, LockFile, check_folder
 
 
 class SocketInUseError(Exception):
@@ -23,8 +24,7 @@ class SocketFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock_path = path.with_name(path.name + ".lock")
-        self._lock: int | None = None
+        self._lock = LockFile(path.with_name(path.name + ".lock"))
 
     def claim(self) -> None:
         """Take the path, in a directory made 0700, without listening yet.
@@ -34,13 +34,15 @@ class SocketFile:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check_directory()
-            self._lock = self._take_lock()
+            self._lock.take()
             self._remove_stale()
+        except HeldError:
+            raise SocketInUseError(f"another lb-switch is running (it owns {self._path})") from None
         except OSError as error:
-            self._release_lock()
+            self._lock.release()
             raise self._failed(error) from None
         except SocketInUseError:
-            self._release_lock()
+            self._lock.release()
             raise
 
     def listen(self) -> socket.socket:
@@ -55,41 +57,22 @@ class SocketFile:
 
     def remove(self) -> None:
         """Remove the socket file and the lock, if they are ours."""
-        if self._lock is not None:
+        if self._lock.is_held:
             self._path.unlink(missing_ok=True)
-        self._release_lock()
+        self._lock.release()
 
     def _failed(self, error: OSError) -> SocketInUseError:
         reason = error.strerror or error
         return SocketInUseError(f"cannot create the control socket {self._path}: {reason}")
 
     def _check_directory(self) -> None:
-        mode = self._path.parent.stat().st_mode
-        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-            raise SocketInUseError(
-                f"cannot put the control socket into {self._path.parent}: others may write there"
-            )
-
-    def _take_lock(self) -> int:
-        while True:
-            flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-            lock = os.open(self._lock_path, flags, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_at_lock_path(lock):
-                    return lock
-            except BlockingIOError:
-                os.close(lock)
-                raise SocketInUseError(
-                    f"another lb-switch is running (it owns {self._path})"
-                ) from None
-            os.close(lock)  # its owner removed it between our open and our lock
-
-    def _is_at_lock_path(self, lock: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(lock), self._lock_path.lstat())
-        except FileNotFoundError:
-            return False
+            check_folder(self._path.parent)
+        except PermissionError as error:
+            folder = self._path.parent
+            raise SocketInUseError(
+                f"cannot put the control socket into {folder}: {error.strerror}"
+            ) from None
 
     def _remove_stale(self) -> None:
         try:
@@ -112,9 +95,3 @@ class SocketFile:
             os.umask(previous)
         listener.listen(16)
         return listener
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            self._lock_path.unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None

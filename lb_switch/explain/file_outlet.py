@@ -19,6 +19,8 @@ import stat
 import threading
 from os import PathLike, fspath
 
+from lb_switch.private_file import open_to_write
+
 LIMIT = 32 * 1024 * 1024
 """Bytes that may wait: about a second of a busy switch."""
 
@@ -62,7 +64,7 @@ class FileOutlet:
         try:
             if os.path.exists(self.name) and stat.S_ISFIFO(os.stat(self.name).st_mode):
                 return None
-            return os.open(self.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            return open_to_write(self.name)
         except OSError as error:
             raise OutletError(f"{self.name}: {error.strerror}") from None
 

@@ -20,6 +20,7 @@ from lb_switch.explain import encode
 from lb_switch.explain.encode import Encoder
 from lb_switch.explain.listeners import attach, detach
 from lb_switch.explain.pipe_outlet import PipeOutlet
+from lb_switch.private_file import open_to_write
 from lb_switch.switch import Switch
 
 _log = logging.getLogger(__name__)
@@ -151,5 +152,5 @@ def _recorder(path: Path) -> Reader:
     module = "lb_switch.explain.relay"
     if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
         return Reader(str(path), [module, str(path)])
-    with path.open("wb") as file:
+    with open(open_to_write(path), "wb") as file:
         return Reader(str(path), [module], stdout=file.fileno())

@@ -12,6 +12,7 @@ from lb_switch.capture.record import NANOSECONDS, CaptureFileError
 from lb_switch.events import Event, PacketEvent
 from lb_switch.explain.file_outlet import FileOutlet
 from lb_switch.explain.pcapng import BothSides
+from lb_switch.private_file import open_to_write
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class RecordedFile:
         self._sides = sides
         self._stream: BinaryIO
         try:
-            self._stream = open(path, "wb")  # noqa: SIM115 - closed by close()
+            self._stream = open(open_to_write(path), "wb")  # noqa: SIM115 - closed by __exit__
         except OSError as error:
             raise CaptureFileError(f"{self.path}: {error.strerror}") from None
         self._write(sides.head())

@@ -136,12 +136,24 @@ def test_what_enabling_forwarding_overwrites_is_remembered() -> None:
     (forwarding,) = (s for s in tun(WEB) if s.slot == "sysctl net/ipv4/ip_forward")
     assert isinstance(forwarding, Sysctl)
     assert forwarding.overwrites == (
-        "net/ipv4/conf/default/forwarding",
-        "net/ipv4/conf/lo/forwarding",
-        "net/ipv4/conf/cli0/forwarding",
-        "net/ipv4/conf/srv0/forwarding",
-        "net/ipv4/conf/all/accept_redirects",
+        ("net/ipv4/conf/default/forwarding", "1"),
+        ("net/ipv4/conf/lo/forwarding", "1"),
+        ("net/ipv4/conf/cli0/forwarding", "1"),
+        ("net/ipv4/conf/srv0/forwarding", "1"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
     )
+
+
+@pytest.mark.parametrize("plan", [tun, nfqueue])
+def test_routes_learnt_from_advertisements_are_kept(plan: object) -> None:
+    """Before the host becomes a router, or it forgets them; so they are taken back after that."""
+    assert callable(plan)
+    learnt = Route(ipaddress.ip_network("::/0"), ("cli0",), learnt=True)
+    host = replace(HOST, routes=(*HOST.routes, learnt))
+    paths = [step.path for step in plan(WEB6, host=host) if isinstance(step, Sysctl)]
+    assert paths[:2] == ["net/ipv6/conf/cli0/accept_ra", "net/ipv6/conf/all/forwarding"]
+    assert not [path for path in sysctls(plan(WEB6)) if "accept_ra" in path]
+    assert not [path for path in sysctls(plan(WEB, host=host)) if "accept_ra" in path]
 
 
 def test_ipv6_on_tun() -> None:

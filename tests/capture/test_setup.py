@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -55,7 +56,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(setup, "run", made.run)
     monkeypatch.setattr(setup, "delete_table", lambda *table: made.ran.append(f"table {table}"))
     monkeypatch.setattr(setup, "_SYSCTLS", made.sysctls)
-    monkeypatch.setattr(setup, "_LOCK", f"\0lb-switch-test-{tmp_path}")
     return made
 
 
@@ -198,7 +198,8 @@ def test_without_room_for_the_first_undo_nothing_is_done(host: Host, started: Ho
     with files_end_at(10):
         too_large(started, [A, B])
     assert host.ran == []
-    assert list(started.state_file.parent.iterdir()) == []
+    assert not started.state_file.exists()
+    assert not started.state_file.with_suffix(".new").exists()
     started.apply([A])
     assert host.ran == ["add a"]
     assert journal(started) == [[["run", "del", "a"]]]
@@ -233,7 +234,7 @@ def test_without_room_for_a_shorter_list_the_longer_one_stays(
     assert host.ran == ["add a", "add b", "del b"]
     assert caplog.messages == [f"{started.state_file}: lists what is undone: File too large"]
     assert journal(started) == [[["run", "del", "a"]], [["run", "del", "b"]]]
-    assert list(started.state_file.parent.iterdir()) == [started.state_file]
+    assert not started.state_file.with_suffix(".new").exists()
 
 
 def test_a_state_file_that_cannot_be_removed_does_not_keep_the_lock(
@@ -256,12 +257,44 @@ def test_a_state_file_that_cannot_be_removed_does_not_keep_the_lock(
 def test_sysctls_return_to_their_old_values(host: Host, started: HostSetup) -> None:
     host.sysctl("x/forward", "0")
     host.sysctl("x/one", "7")
-    started.apply([Sysctl("x/forward", "1", ("x/one", "x/absent"))])
+    started.apply([Sysctl("x/forward", "1", (("x/one", "9"), ("x/absent", "9")))])
     host.sysctl("x/one", "9")  # as the kernel does when the first is written
     assert host.sysctl("x/forward") == "1"
-    assert journal(started) == [[["sysctl", "x/forward", "0"], ["sysctl", "x/one", "7"]]]
+    assert journal(started) == [[["sysctls", "x/forward", "0", "1", "x/one", "7", "9"]]]
     started.release()
     assert (host.sysctl("x/forward"), host.sysctl("x/one")) == ("0", "7")
+
+
+@pytest.mark.parametrize("end", ["release", "killed"])
+def test_what_somebody_else_has_set_meanwhile_stays(
+    host: Host, started: HostSetup, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    for path in ("x/forward", "x/one", "x/two"):
+        host.sysctl(path, "0")
+    started.apply([Sysctl("x/forward", "1", (("x/one", "1"), ("x/two", "1")))])
+    host.sysctl("x/one", "1")
+    host.sysctl("x/two", "5")
+    if end == "killed":
+        killed(started)
+        after = HostSetup(started.state_file.parent)
+        after.acquire()
+        after.release()
+    else:
+        started.release()
+    assert [host.sysctl(each) for each in ("x/forward", "x/one", "x/two")] == ["0", "0", "5"]
+    assert "x.two was set to 5 by somebody else meanwhile: it stays so" in caplog.messages
+    assert "x.one" not in caplog.text
+
+
+def test_a_parameter_that_was_switched_off_meanwhile_stays_off(
+    host: Host, started: HostSetup
+) -> None:
+    """Its old value was another one than both."""
+    host.sysctl("x/level", "2")
+    started.apply([Sysctl("x/level", "1")])
+    host.sysctl("x/level", "0")
+    started.release()
+    assert host.sysctl("x/level") == "0"
 
 
 def test_a_sysctl_that_is_right_already_is_not_touched_at_the_end(
@@ -269,7 +302,7 @@ def test_a_sysctl_that_is_right_already_is_not_touched_at_the_end(
 ) -> None:
     host.sysctl("x/forward", "1")
     host.sysctl("x/one", "7")
-    started.apply([Sysctl("x/forward", "1", ("x/one",))])
+    started.apply([Sysctl("x/forward", "1", (("x/one", "9"),))])
     host.sysctl("x/one", "9")
     started.release()
     assert host.sysctl("x/one") == "9"
@@ -333,9 +366,10 @@ def test_a_table_that_was_there_before_stays(host: Host, started: HostSetup) -> 
 
 def killed(host_setup: HostSetup) -> None:
     """Let the lock go as a killed process does, and nothing else."""
-    lock = host_setup._lock
-    assert lock is not None
-    lock.close()
+    descriptor = host_setup._lock._descriptor
+    assert descriptor is not None
+    os.close(descriptor)
+    host_setup._lock._descriptor = None
 
 
 def test_the_next_start_reclaims_in_reverse(host: Host, started: HostSetup) -> None:
@@ -400,6 +434,6 @@ def _read_only(path: Path, missing_ok: bool = False) -> None:
 def test_a_file_in_the_state_directorys_place_is_one_clear_line(host: Host, tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     made = HostSetup(tmp_path / "state")
-    with pytest.raises(CaptureError, match=r"\.state: File exists"):
+    with pytest.raises(CaptureError, match=r"/state: File exists"):
         made.acquire()
     made.release()

@@ -81,7 +81,7 @@ def test_errors_are_one_line(run: Run, config: Path, recording: Path, tmp_path: 
     assert result.stderr.count("\n") == 1
     same = run("replay", config, recording, "-w", recording)
     assert same.exit_code == 1
-    assert "is the input file" in same.stderr
+    assert "is an input of this command" in same.stderr
 
 
 @pytest.mark.parametrize("full", ["--record", "--write", "--write-pcap"])

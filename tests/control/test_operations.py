@@ -278,6 +278,7 @@ def test_every_key_of_switch_either_changes_or_needs_a_restart() -> None:
         "capture",
         "control_socket",
         "queue",
+        "take_own_addresses",
     }
 
 

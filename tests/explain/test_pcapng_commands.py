@@ -63,7 +63,9 @@ def test_the_input_is_not_overwritten(run: Run, config: Path, recorded: Path) ->
     before = recorded.read_bytes()
     result = run("replay", config, recorded, "--write-pcap", recorded)
     assert result.exit_code == 1
-    assert result.stderr == f"lb-switch: {recorded}: is the input file: write to another\n"
+    assert (
+        result.stderr == f"lb-switch: {recorded}: is an input of this command: write to another\n"
+    )
     assert recorded.read_bytes() == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_the_other_capture_takes_it_back_too(lab: Lab) -> None:
 def test_a_half_written_journal_is_taken_back_as_far_as_it_goes(lab: Lab) -> None:
     before = lab.snapshot()
     lab.start("nfqueue").stop(signal.SIGKILL)
-    (journal,) = lab.state.iterdir()
+    (journal,) = lab.state.glob("*.state")
     with journal.open("a") as file:
         file.write('[["run", "ip", "li')
     lab.start("nfqueue").stop()
@@ -363,3 +364,53 @@ def test_the_servers_other_traffic_outlives_a_killed_switch(lab: Lab, capture: s
             with lab.connect(SERVERS[0], 8080) as client, listener.accept()[0] as served:
                 served.sendall(b"answer")
                 assert client.recv(10) == b"answer"
+
+
+def advertise(lab: Lab) -> None:
+    """Let the client's machine offer itself as a router, as RFC 4861, section 4.2, has it."""
+    address = lab.run(lab.client, "cat", "/sys/class/net/eth0/address").strip()
+    lab.run(
+        lab.client,
+        sys.executable,
+        "-c",
+        "from scapy.layers.inet6 import *; from scapy.layers.l2 import Ether;"
+        "from scapy.sendrecv import sendp;"
+        f"sendp(Ether(src='{address}', dst='33:33:00:00:00:01')"
+        " / IPv6(dst='ff02::1') / ICMPv6ND_RA(routerlifetime=1800)"
+        f" / ICMPv6NDOptSrcLLAddr(lladdr='{address}'), iface='eth0', verbose=False)",
+    )
+
+
+def learnt_routes(lab: Lab) -> list[str]:
+    routes = lab.run(lab.switch, "ip", "-6", "route", "show", "default").splitlines()
+    return [" ".join(line.split(" expires ")[0].split()) for line in routes]
+
+
+@both
+def test_a_default_route_that_was_learnt_outlives_the_switch(lab: Lab, capture: str) -> None:
+    """A host that becomes a router forgets it, unless it is told not to."""
+    lab.run(lab.switch, "sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
+    lab.configure(TCP_VIP6)
+    for _ in range(50):
+        advertise(lab)
+        if before := learnt_routes(lab):
+            break
+    assert len(before) == 1
+    assert "proto ra" in before[0]
+    switch = lab.start(capture)
+    assert learnt_routes(lab) == before
+    switch.stop()
+    assert learnt_routes(lab) == before
+    assert lab.run(lab.switch, "cat", "/proc/sys/net/ipv6/conf/cli0/accept_ra").strip() == "1"
+    assert lab.run(lab.switch, "cat", "/proc/sys/net/ipv6/conf/all/forwarding").strip() == "0"
+
+
+@both
+def test_what_somebody_else_sets_while_it_runs_stays(lab: Lab, capture: str) -> None:
+    lab.run(lab.switch, "sh", "-c", "echo 0 >/proc/sys/net/ipv4/neigh/srv0/proxy_delay")
+    lab.run(lab.switch, "sh", "-c", "echo 80 >/proc/sys/net/ipv4/neigh/cli0/proxy_delay")
+    switch = lab.start(capture)
+    lab.run(lab.switch, "sh", "-c", "echo 40 >/proc/sys/net/ipv4/neigh/cli0/proxy_delay")
+    switch.stop()
+    assert lab.run(lab.switch, "cat", "/proc/sys/net/ipv4/neigh/cli0/proxy_delay").strip() == "40"
+    assert "net.ipv4.neigh.cli0.proxy_delay was set to 40 by somebody else" in switch.stderr

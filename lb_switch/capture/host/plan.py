@@ -368,10 +368,15 @@ def _forwarding(family: Family, host: HostView) -> list[Step]:
     """The switch is a router.  Writing the global parameter overwrites others."""
     names = [interface.name for interface in host.interfaces]
     base = f"net/ipv{family.version}/conf"
-    overwrites = [f"{base}/{name}/forwarding" for name in ("default", *names)]
+    overwrites = [(f"{base}/{name}/forwarding", "1") for name in ("default", *names)]
+    steps: list[Step] = []
     if family.version == 4:
-        overwrites.append(f"{base}/all/accept_redirects")
-    return [Sysctl(family.forwarding, "1", tuple(overwrites))]
+        overwrites.append((f"{base}/all/accept_redirects", "0"))
+    else:
+        # A router forgets the default routes that it has from router advertisements, and believes
+        # no more of them (ip-sysctl: accept_ra), unless this is set before, and taken back after.
+        steps += [Sysctl(f"{base}/{name}/accept_ra", "2") for name in host.learnt_by]
+    return [*steps, Sysctl(family.forwarding, "1", tuple(overwrites))]
 
 
 def _proxy_neighbours(family: Family, host: HostView, ips: Iterable[IPAddress]) -> list[Step]:

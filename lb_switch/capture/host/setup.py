@@ -26,17 +26,18 @@ from lb_switch.capture.host.nf_tables import delete_table
 from lb_switch.capture.host.run import run
 from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.interface import CaptureError
+from lb_switch.private_file import HeldError, LockFile, check_folder
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_DIRECTORY = Path("/run/lb-switch")
 _SYSCTLS = Path("/proc/sys")
-_LOCK = "\0lb-switch"
 _SO_NETNS_COOKIE = 71
 
 Undo = list[str]
-"""["run", program, …], ["sysctl", path, old value] or ["table", program, table]: how one change is
-taken back, as it stands in the state file.  A list of them is carried out in order."""
+"""["run", program, …], ["sysctls", path, old value, our value, …] or ["table", program, table]: how
+one change is taken back, as it stands in the state file.  A list of them is carried out in order.
+"""
 
 
 @dataclass
@@ -51,33 +52,33 @@ class HostSetup:
     def __init__(self, directory: Path | str = DEFAULT_DIRECTORY) -> None:
         inode = os.stat("/proc/self/ns/net").st_ino
         self.state_file = Path(directory) / f"{inode}.state"
-        self._lock: socket.socket | None = None
+        self._lock = LockFile(self.state_file.with_suffix(".lock"))
         self._done: dict[str, _Done] = {}
 
     def acquire(self) -> None:
         """Become the one switch of this namespace; take back what a killed one left behind.
 
-        The lock is an abstract unix socket: scoped to the network namespace, gone with the process.
+        The lock is a file in a folder that only root writes to: nobody else can hold it.
         Raises CaptureError if another switch holds it or the state file cannot be dealt with, and
         then holds nothing.
         """
-        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        folder = self.state_file.parent
         try:
-            lock.bind(_LOCK)
-            lock.listen(8)
-        except OSError:
-            lock.close()
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_folder(folder)
+            self._lock.take()
+        except HeldError as held:
+            owner = f" (pid {held.pid})" if held.pid else ""
             raise CaptureError(
-                f"another lb-switch runs in this network namespace{_owner()}: stop it first"
+                f"another lb-switch runs in this network namespace{owner}: stop it first"
             ) from None
-        self._lock = lock
+        except OSError as error:
+            raise CaptureError(f"{error.filename or folder}: {error.strerror}") from None
         try:
-            self.state_file.parent.mkdir(parents=True, exist_ok=True)
             self._reclaim()
         except OSError as error:
             # The journal stays for the next start: `release` must not take it for ours.
-            lock.close()
-            self._lock = None
+            self._lock.release()
             raise CaptureError(f"{self.state_file}: {error.strerror}") from None
 
     def apply(self, plan: Sequence[Step]) -> None:
@@ -112,12 +113,11 @@ class HostSetup:
 
     def release(self) -> None:
         """Undo everything, latest first, and let another switch start.  Idempotent."""
-        if self._lock is None:
+        if not self._lock.is_held:
             return
         self._undo(list(self._done))
         self._cut(None)
-        self._lock.close()
-        self._lock = None
+        self._lock.release()
 
     def _apply(self, key: str, step: Step) -> None:
         undo = _undo_of(step)
@@ -245,8 +245,12 @@ def _old_values(step: Sysctl) -> list[Undo]:
     old = _read(step.path)
     if old is None or old == step.value:
         return []
-    values = [(path, _read(path)) for path in (step.path, *step.overwrites)]
-    return [["sysctl", path, value] for path, value in values if value is not None]
+    undo = ["sysctls"]
+    for path, ours in ((step.path, step.value), *step.overwrites):
+        old = _read(path)
+        if old is not None:
+            undo += [path, old, ours]
+    return [undo]
 
 
 def _read(path: str) -> str | None:
@@ -265,15 +269,34 @@ def _carry_out(undo: Iterable[Undo], quiet: bool) -> None:
         try:
             if kind == "run":
                 run(arguments)
-            elif kind == "sysctl":
-                path, value = arguments
-                if _read(path) not in (None, value):
-                    (_SYSCTLS / path).write_text(value)
+            elif kind == "sysctls":
+                _restore(arguments)
             elif kind == "table":
                 _delete_empty_table(*arguments)
         except (CaptureError, OSError) as error:
             if not quiet:
                 _log.warning("while undoing: %s", error)
+
+
+def _restore(arguments: Sequence[str]) -> None:
+    """Bring parameters back: path, old value and our value of each.
+
+    What somebody else has changed meanwhile stays, also where the kernel changes it along with
+    another one.  Raises OSError.
+    """
+    wanted = []
+    triples = zip(arguments[::3], arguments[1::3], arguments[2::3], strict=True)
+    for path, old, ours in triples:
+        value = _read(path)
+        if value is None:
+            continue
+        if value not in (old, ours):
+            name = path.replace("/", ".")
+            _log.warning("%s was set to %s by somebody else meanwhile: it stays so", name, value)
+        wanted.append((path, old if value == ours else value))
+    for path, value in wanted:
+        if _read(path) != value:
+            (_SYSCTLS / path).write_text(value)
 
 
 def _tables(program: str) -> str:
@@ -309,15 +332,3 @@ def _parsed(line: str) -> Any:
         return json.loads(line)
     except ValueError:  # the process was killed while it wrote its last line
         return None
-
-
-def _owner() -> str:
-    """Return " (pid N)" of the process that holds the lock, where it can be told."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(_LOCK)
-            raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        except OSError:
-            return ""
-    return f" (pid {struct.unpack('=iII', raw)[0]})"

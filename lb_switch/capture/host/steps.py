@@ -22,16 +22,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Sysctl:
-    """Set a kernel parameter; its old value comes back at the end.
+    """Set a kernel parameter; its old value comes back at the end, unless others changed it.
 
     `path` is below /proc/sys.  `overwrites` are parameters that the kernel changes along with this
-    one; they are recorded first and so restored last.  `recorded=False`: it belongs to a device
-    that vanishes with the switch.  `optional`: absent in some kernels.
+    one, each with the value that it gives them; they are restored last.  `recorded=False`: it
+    belongs to a device that vanishes with the switch.  `optional`: absent in some kernels.
     """
 
     path: str
     value: str
-    overwrites: tuple[str, ...] = ()
+    overwrites: tuple[tuple[str, str], ...] = ()
     recorded: bool = True
     optional: bool = False
 

@@ -30,12 +30,16 @@ class Interface:
 
 @dataclass(frozen=True)
 class Route:
-    """A unicast route of table main.  `devices`: more than one for a multipath route."""
+    """A unicast route of table main.  `devices`: more than one for a multipath route.
+
+    `learnt`: from a router advertisement (RFC 4861).
+    """
 
     prefix: IPNetwork
     devices: tuple[str, ...]
     mtu: int = 0
     metric: int = 0
+    learnt: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class HostView:
     def is_local(self, ip: IPAddress) -> bool:
         """Whether the address is one of this namespace's own."""
         return any(ip == a.ip for i in self.interfaces for a in i.addresses)
+
+    @property
+    def learnt_by(self) -> tuple[str, ...]:
+        """The interfaces by which routes were learnt from router advertisements."""
+        return tuple(sorted({name for each in self.routes if each.learnt for name in each.devices}))
 
     @property
     def own_addresses(self) -> frozenset[bytes]:
@@ -147,4 +156,5 @@ def _route(version: int, record: Mapping[str, Any]) -> Route:
         tuple(hop["dev"] for hop in hops if "dev" in hop),
         metrics[0].get("mtu", 0),
         record.get("metric", 0),
+        record.get("protocol") == "ra",
     )

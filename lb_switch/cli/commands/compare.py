@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import render
+from lb_switch.cli import output_files, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
+from lb_switch.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config, VirtualServerTable
@@ -84,6 +85,7 @@ def command(
         if synthetic or given:
             option = "synthetic" if synthetic else given[0]
             raise click.UsageError(f"--{option} is not for a recording.", context)
+    output_files.check([config, capture], [svg])
     loaded = load_config(config)
     table = _choose(loaded, name, context)
     from lb_switch.config.build import settings
@@ -173,7 +175,8 @@ def _show(comparison: Comparison, svg: Path | None, as_json: bool) -> None:
 
     if svg is not None:
         try:
-            svg.write_text(picture(comparison), encoding="utf-8")
+            with open(open_to_write(svg), "w", encoding="utf-8") as file:
+                file.write(picture(comparison))
         except OSError as error:
             raise CommandError(f"{svg}: {error.strerror}") from None
     lines = [render.as_json(as_object(comparison))] if as_json else table(comparison)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lb_switch.cli import output_files
 from lb_switch.cli.explaining import ascii_option, checksum_option, write
 from lb_switch.cli.failures import CommandError
+from lb_switch.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.explain.recording import Recording
@@ -148,6 +150,7 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
       lb-switch explain ladder --from rec.jsonl --connection 1 --mermaid
       lb-switch explain ladder --from rec.jsonl --svg ladder.svg
     """  # noqa: D301
+    output_files.check([source], [svg])
     with _recording(source) as recording:
         records = _played(recording, **playing)
         if mermaid or svg is not None:
@@ -268,8 +271,11 @@ def _draw(recording: Recording, records: Iterable[Record], mermaid: bool, svg: P
     if svg is not None:
         text = ladder_svg.svg(drawn, "client, switch and real server")
         try:
-            with click.open_file(str(svg), "w", encoding="utf-8") as file:
-                file.write(text)
+            if str(svg) == "-":
+                sys.stdout.write(text)
+            else:
+                with open(open_to_write(svg), "w", encoding="utf-8") as file:
+                    file.write(text)
         except OSError as error:
             raise CommandError(f"{svg}: {error.strerror}") from None
     if cut is not None:

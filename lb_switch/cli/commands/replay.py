@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import explaining, render, write_pcap
+from lb_switch.cli import explaining, output_files, render, write_pcap
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
 
@@ -59,6 +59,7 @@ def command(
     what = explaining.wanted(explain, view, record)
     if what.view and as_json:
         raise click.UsageError("--json and --explain cannot go together.")
+    output_files.check([config, capture], [target, pcap, record])
     loaded = load_config(config)
     from lb_switch.capture.pcap import create_capture, open_capture
     from lb_switch.capture.record import CaptureFileError
@@ -70,7 +71,7 @@ def command(
             records = files.enter_context(open_capture(capture))
             out = files.enter_context(create_capture(target, like=records)) if target else None
             switch = build(loaded)
-            both = pcap and write_pcap.recorded(pcap, capture, switch, loaded)
+            both = pcap and write_pcap.recorded(pcap, switch, loaded)
             if both:
                 files.enter_context(both)
             told = files.enter_context(explaining.Offline(what, switch, loaded))

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lb_switch.cli import announce, control_socket, explaining, privileges, render, write_pcap
+from lb_switch.cli import (
+    announce,
+    control_socket,
+    explaining,
+    output_files,
+    privileges,
+    render,
+    write_pcap,
+)
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError, debugging
 from lb_switch.cli.invariant_check import InvariantCheck
@@ -68,6 +76,7 @@ def command(
       sudo lb-switch run lb.toml --explain
       sudo lb-switch run lb.toml --record rec.jsonl
     """  # noqa: D301
+    output_files.check([config], [pcap, record])
     loaded = load_config(config)
     name = capture or loaded.switch.capture
     needed = set(privileges.FOR_CAPTURE[name])
