@@ -18,6 +18,7 @@ A packet's way through the package, and the room where each step lives:
     events.py         what leaves the engine as values, for whoever listens
     settings.py       what holds for the whole switch, whatever its virtual servers
     tally.py          packets and bytes in one number
+    harmless.py       text from outside, before it meets a terminal or a file
     interpreter.py    the Python that processes of the package's own run in
     private_file.py   files and locks of root's, where others may be
     chain.py          doubly linked lists

@@ -19,6 +19,7 @@ from lb_switch.capture.record import (
     Record,
     Source,
 )
+from lb_switch.harmless import harmless
 from lb_switch.packet.endpoint import IPAddress
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
@@ -144,7 +145,7 @@ def _check_end(source: Source, order: str, length: int, end: bytes) -> None:
 def _interface(order: str, body: bytes, number: int) -> _Described:
     link_type, snap_length = struct.unpack_from(f"{order}HxxI", body)
     options = _options(order, body[8:])
-    name = options.get(_IF_NAME, b"").decode(errors="replace").rstrip("\0")
+    name = harmless(options.get(_IF_NAME, b"").decode(errors="replace").rstrip("\0"))
     resolution = options.get(_IF_TSRESOL, b"\x06")[0]
     units = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
     (offset,) = struct.unpack(f"{order}q", options.get(_IF_TSOFFSET, bytes(8)))

@@ -13,6 +13,8 @@ import select
 import sys
 from typing import TextIO
 
+from lb_switch.harmless import harmless
+
 
 def say(line: str) -> None:
     """Print a line to stdout."""
@@ -25,7 +27,7 @@ def complain(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    text = f"lb-switch: {line}\n"
+    text = f"lb-switch: {harmless(line)}\n"
     try:
         descriptor = stream.fileno()
     except io.UnsupportedOperation:

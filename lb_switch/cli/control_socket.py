@@ -63,8 +63,11 @@ def change(path: Path, verb: str, **fields: object) -> None:
         for key, value in fields.items()
         if value is not None
     }
-    for line in ask(path, verb, **given) or ["nothing changed: it was so already"]:
-        click.echo(line)
+    lines = ask(path, verb, **given) or ["nothing changed: it was so already"]
+    if not isinstance(lines, list):
+        lines = [lines]
+    for line in lines:
+        click.echo(str(line))
 
 
 def refuse(error: ControlError) -> NoReturn:

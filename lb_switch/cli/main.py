@@ -14,6 +14,7 @@ import click
 
 from lb_switch import interpreter
 from lb_switch.cli.failures import BAD_USAGE, DONE, FAILED, CommandError, debugging
+from lb_switch.harmless import harmless
 
 NAME = "lb-switch"
 
@@ -109,7 +110,7 @@ def _say(lines: Sequence[str], code: int) -> int:
     if debugging():
         traceback.print_exc()
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(harmless(line), err=True)
     return code
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb_switch.config.schema import parse_endpoint, parse_host, parse_snats
+from lb_switch.harmless import shortened
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 KeyPath = tuple[str | int, ...]
@@ -186,11 +187,6 @@ def _host(value: object) -> tuple[IPAddress, ...]:
         return parse_host(value)
     except ValueError:
         return ()
-
-
-def shortened(text: str, most: int = 300) -> str:
-    """Return a text of `most` characters at most, for a message of one line."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def show_path(path: KeyPath) -> str:

@@ -12,8 +12,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lb_switch.config.contradictions import KeyPath, find_contradictions, shortened, show_path
+from lb_switch.config.contradictions import KeyPath, find_contradictions, show_path
 from lb_switch.config.schema import Config
+from lb_switch.harmless import shortened
 
 
 class ConfigError(Exception):

@@ -27,6 +27,10 @@ class ControlError(Exception):
         self.details = tuple(details)
 
 
+_OF_ANSWERS = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What is raised where an answer has not the form that this program's own have."""
+
+
 class ControlClient:
     """A conversation with the switch that owns the socket `path`.
 
@@ -56,6 +60,8 @@ class ControlClient:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+        if isinstance(kind, type) and issubclass(kind, _OF_ANSWERS):
+            raise ControlError(self._foreign) from error
 
     def close(self) -> None:
         """End the conversation."""
@@ -83,8 +89,7 @@ class ControlClient:
         except RequestError as error:
             raise ControlError(str(error), error.details) from None
         except (ValueError, RecursionError):
-            text = f"what answers on {self._path} does not speak lb-switch's control protocol"
-            raise ControlError(text) from None
+            raise ControlError(self._foreign) from None
 
     def _read_line(self) -> bytes:
         searched = 0
@@ -99,6 +104,10 @@ class ControlClient:
         line = bytes(self._received[:end])
         del self._received[: end + 1]
         return line
+
+    @property
+    def _foreign(self) -> str:
+        return f"what answers on {self._path} does not speak lb-switch's control protocol"
 
     def _why(self, error: OSError) -> str:
         match error:

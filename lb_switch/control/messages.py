@@ -30,6 +30,8 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from lb_switch.harmless import harmless_json
+
 VERSION = 1
 
 MAX_REQUEST = 64 * 1024
@@ -94,7 +96,7 @@ def decode_response(line: bytes) -> tuple[Any, bool]:
     Raises RequestError with the switch's own words when it says no, ValueError when the line is
     not of this protocol.
     """
-    response = json.loads(line)
+    response = harmless_json(json.loads(line))
     if not isinstance(response, dict) or response.get("version") != VERSION:
         raise ValueError("not a response of protocol version 1")
     if response.get("ok") is not True:

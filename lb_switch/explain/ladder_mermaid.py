@@ -71,5 +71,8 @@ def _machine(name: str, place: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Keep what Mermaid would take for syntax: `;` ends a statement, `#` begins an entity."""
-    return text.translate({ord("#"): "#35;", ord(";"): "#59;"})
+    """Keep what Mermaid would take for syntax.
+
+    `;` ends a statement, `#` begins an entity, `%` a comment, `<` and `>` are HTML or arrows.
+    """
+    return text.translate({ord(each): f"#{ord(each)};" for each in '#;%<>"{}'})

@@ -19,6 +19,7 @@ from lb_switch.explain.schema import (
     Record,
     decode,
 )
+from lb_switch.harmless import harmless, shortened
 
 _CAPTURE_FILES = (
     b"\xd4\xc3\xb2\xa1",
@@ -95,7 +96,7 @@ def _version(line: bytes) -> object:
 
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         return None
@@ -104,8 +105,9 @@ def _version(line: bytes) -> object:
 
 def _first(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+    where = shortened(".".join(str(part) for part in problem["loc"]))
+    text = f"{where}: {problem['msg']}" if where else str(problem["msg"])
+    return harmless(shortened(text))
 
 
 def _whole(count: int) -> str:

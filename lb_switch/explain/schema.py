@@ -15,13 +15,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+
+from lb_switch.harmless import harmless
 
 FORMAT = "lb-switch recording"
 VERSION = 1
 
 SNAP = 192
 """Bytes kept of each packet: enough for all headers, those quoted in an ICMP error included."""
+
+
+def _check_hex(text: str) -> str:
+    bytes.fromhex(text)
+    if not text.isalnum():  # fromhex() skips blanks
+        raise ValueError("blanks among hexadecimal digits")
+    return text
+
+
+Text = Annotated[str, AfterValidator(harmless)]
+"""Whatever it is, it stays on its line and does nothing to a terminal."""
+Hex = Annotated[str, AfterValidator(lambda text: text and _check_hex(text))]
+Number = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
+Seconds = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 
 
 class Entry(BaseModel):
@@ -35,9 +51,9 @@ class Entry(BaseModel):
 class RealServerEntry(Entry):
     """A real server at one moment."""
 
-    address: str
+    address: Text
     """RIP and port."""
-    weight: int
+    weight: Number
     state: Literal["ready", "drain", "maint"]
     """What the operator wants of it."""
     healthy: bool
@@ -46,11 +62,11 @@ class RealServerEntry(Entry):
 class VirtualServerEntry(Entry):
     """A virtual server when the recording began."""
 
-    name: str
-    address: str
+    name: Text
+    address: Text
     """VIP and port."""
     protocol: Literal["tcp", "udp"]
-    scheduler: str
+    scheduler: Text
     forward: Literal["nat", "full_nat"]
     real_servers: tuple[RealServerEntry, ...] = Field(strict=False)
 
@@ -60,11 +76,11 @@ class Header(Entry):
 
     format: Literal["lb-switch recording"]
     version: Literal[1]
-    time: float
+    time: Seconds
     """When the recording began."""
-    snap: int
+    snap: Number
     """How many bytes are kept of a packet."""
-    hosts: dict[str, str]
+    hosts: dict[Text, Text]
     """Names of machines, by address."""
     virtual_servers: tuple[VirtualServerEntry, ...] = Field(strict=False)
 
@@ -72,46 +88,46 @@ class Header(Entry):
 class ConnectionEntry(Entry):
     """Which connection: its ends as each side sees them."""
 
-    number: int
+    number: Number
     """Counts the connections told of, from 1."""
     protocol: Literal["tcp", "udp"]
-    client: str
-    virtual: str
+    client: Text
+    virtual: Text
     """Where the client sends to: the VIP and its port."""
-    source: str
+    source: Text
     """Where its packets come from in the eyes of the real server: the client (full NAT: not)."""
-    real: str
+    real: Text
     """The real server."""
 
 
 class PassedOver(Entry):
     """A real server that could not be chosen."""
 
-    address: str
-    because: str
+    address: Text
+    because: Text
 
 
 class ChoiceEntry(Entry):
     """Why a new connection got its real server."""
 
-    real_server: str | None
+    real_server: Text | None
     """None: there was no candidate."""
-    scheduler: str
+    scheduler: Text
     persistent: bool
     """The client was remembered (persistence): no scheduler was asked."""
-    why: str
+    why: Text
     """A phrase that follows the real server's name."""
-    facts: dict[str, int | str | dict[str, int]]
+    facts: dict[Text, Number | Text | dict[Text, Number]]
     """The scheduler's numbers behind it; counts per server are keyed by endpoint."""
-    candidates: tuple[str, ...] = Field(strict=False)
+    candidates: tuple[Text, ...] = Field(strict=False)
     passed_over: tuple[PassedOver, ...] = Field(strict=False)
 
 
 class SentPacket(Entry):
     """A packet that the switch sent besides: its own answer, or one that it had held back."""
 
-    length: int
-    data: str
+    length: Number
+    data: Hex
     """Its beginning, at most `snap` bytes."""
 
 
@@ -119,33 +135,33 @@ class PacketRecord(Entry):
     """One packet was handled."""
 
     event: Literal["packet"]
-    time: float
-    number: int
+    time: Seconds
+    number: Number
     """Counts the packets from 1, also those whose event was dropped."""
     verdict: Literal["forward", "reply", "pass", "drop"]
-    reason: str
-    virtual_server: str | None
+    reason: Text
+    virtual_server: Text | None
     direction: Literal["original", "reply"] | None
     """From the client to the real server, or back; None: it belongs to no connection."""
-    old_state: str | None
+    old_state: Text | None
     """The connection's state before the packet; None: it had none, or it does not matter."""
-    state: str | None
-    timeout: float | None
+    state: Text | None
+    timeout: Seconds | None
     """How many seconds the connection now lives without another packet."""
     connection: ConnectionEntry | None
     choice: ChoiceEntry | None
     """Only where the packet opened a connection, or should have."""
     partial: bool
     """The L4 checksum field holds only the pseudo-header sum (checksum offload)."""
-    length: int
+    length: Number
     """Of the whole IP packet."""
-    before: str
+    before: Hex
     """The packet as it came, at most `snap` bytes."""
-    after: str | None
+    after: Hex | None
     """As it went on; None: unchanged."""
     sent: tuple[SentPacket, ...] = Field(strict=False)
     """The first few packets that were sent besides."""
-    sent_count: int
+    sent_count: Number
     """How many there were."""
 
     @property
@@ -167,21 +183,21 @@ class PacketRecord(Entry):
 class TrafficEntry(Entry):
     """What a connection carried in one direction, so far."""
 
-    packets: int
-    bytes: int
+    packets: Number
+    bytes: Number
 
 
 class ConnectionRecord(Entry):
     """A connection came into the table, changed its state, or left the table."""
 
     event: Literal["connection"]
-    time: float
+    time: Seconds
     stage: Literal["opened", "changed", "closed"]
-    virtual_server: str | None
+    virtual_server: Text | None
     connection: ConnectionEntry
-    old_state: str | None
-    state: str
-    cause: str
+    old_state: Text | None
+    state: Text
+    cause: Text
     """Why it left: "timeout", "port reuse" and the like."""
     to_server: TrafficEntry
     to_client: TrafficEntry
@@ -191,25 +207,25 @@ class ServerRecord(Entry):
     """A real server changed: its health, its administrative state or its weight."""
 
     event: Literal["server"]
-    time: float
-    virtual_server: str
+    time: Seconds
+    virtual_server: Text
     real_server: RealServerEntry
-    cause: str
+    cause: Text
 
 
 class ProbeRecord(Entry):
     """A health probe has ended."""
 
     event: Literal["probe"]
-    time: float
-    virtual_server: str
-    real_server: str
-    kind: str
+    time: Seconds
+    virtual_server: Text
+    real_server: Text
+    kind: Text
     """icmp, tcp or http."""
     passed: bool | None
     """None: it could not be made."""
-    finding: str
-    seconds: float
+    finding: Text
+    seconds: Seconds
     """How long it took."""
     became: Literal["up", "down"] | None
     """The health that this result decided."""
@@ -219,17 +235,17 @@ class DroppedRecord(Entry):
     """Events are missing here: whoever reads them was too slow."""
 
     event: Literal["dropped"]
-    count: int
+    count: Number
 
 
 class EndRecord(Entry):
     """The last line."""
 
     event: Literal["end"]
-    time: float
-    packets: int
+    time: Seconds
+    packets: Number
     """How many were handled while the recording ran."""
-    dropped: int
+    dropped: Number
     """How many events are missing in all."""
 
 

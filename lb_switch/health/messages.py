@@ -21,6 +21,7 @@ import ipaddress
 import json
 from typing import Any, NamedTuple
 
+from lb_switch.harmless import harmless_json
 from lb_switch.health.check import Target
 from lb_switch.health.tracker import Result
 
@@ -92,7 +93,8 @@ def read_answer(line: bytes) -> Answer:
     message: dict[str, Any] = json.loads(line)
     if "ready" in message:
         return Ready()
-    return Found(message.pop("check"), Result(**message))
+    # What a real server answered is quoted in it.
+    return Found(message.pop("check"), Result(**harmless_json(message)))
 
 
 def _line(message: dict[str, Any]) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from lb_switch.cli.main import main
 from lb_switch.control.client import ControlClient, ControlError
 from lb_switch.control.messages import encode_error, encode_response
 
@@ -96,3 +99,62 @@ def test_it_does_not_answer(path: Path) -> None:
         listener.listen()
         line = f"lb-switch does not answer on {path} (waited 0.05 s)"
         assert failure(path, timeout=0.05) == line
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        5,
+        "text",
+        None,
+        [1, 2],
+        [{}],
+        [{"protocol": 7}],
+        {"time": "x"},
+        [{"real_servers": 5, "protocol": "tcp", "address": "x", "scheduler": "rr"}],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("what", ["virtual_servers", "connections", "stats", "rate", "health"])
+def test_answers_of_another_form_are_one_clear_line(
+    tmp_path: Path, result: object, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has laid his own socket there gets no traceback, and draws nothing on the terminal."""
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    told = answered(tmp_path / "s", result, ["show", what])
+    assert told.exit_code in {0, 1}
+    assert "internal error" not in told.stderr
+    assert told.stderr.count("\n") == told.exit_code
+
+
+def test_answers_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    evil = "\x1b]0;owned\a\x9b2J\u202e\nsecond line"
+    told = answered(
+        tmp_path / "s", [evil], ["set", "10.0.1.100:80", "10.0.2.11:80", "--weight", "1"]
+    )
+    assert told.exit_code == 0
+    assert told.stdout == "\\x1b]0;owned\\x07\\x9b2J\\u202e\\nsecond line\n"
+
+
+def answered(path: Path, result: object, arguments: list[str]) -> Result:
+    """Run a command whose every request gets this answer."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client, client.makefile("rb") as requests:
+                    for _ in requests:
+                        response = {"version": 1, "ok": True, "result": result}
+                        client.sendall(json.dumps(response).encode() + b"\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        told = CliRunner().invoke(main, [*arguments, "--socket", str(path)])
+        listener.shutdown(socket.SHUT_RDWR)
+    return told

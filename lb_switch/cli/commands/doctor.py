@@ -10,6 +10,7 @@ import click
 
 from lb_switch.cli import render
 from lb_switch.cli.configuration import load_config
+from lb_switch.harmless import harmless
 
 
 @click.command("doctor")
@@ -37,7 +38,7 @@ def command(config: Path | None, capture: str | None, as_json: bool) -> None:
         for finding in part:
             findings.append(asdict(finding))
             if not as_json:
-                click.echo(render.finding(findings[-1]))
+                click.echo(harmless(render.finding(findings[-1])))
     lacking = sum(not finding["ok"] and finding["needed"] for finding in findings)
     if as_json:
         sys.stdout.writelines(f"{line}\n" for line in render.json_array(findings))
