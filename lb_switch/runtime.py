@@ -36,7 +36,23 @@ kernel's own word for it is busy polling (net.core.busy_poll).  Between two look
 offered to whoever waits for it: the packet may be with him.  What it is worth stands in
 netns_lab/bench/NOTES.md.  An idle switch sleeps."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGXCPU,
+    signal.SIGPOLL,
+    signal.SIGPWR,
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)
+"""Signals that end a process which does not catch them, except faults (signal(7)).  The switch ends
+at each as at SIGTERM: what it has done to the host is undone.  Python ignores SIGPIPE already."""
+_SIGNALS = (signal.SIGHUP, *ENDING)
 _YOUNG_OBJECTS = 5_000
 
 

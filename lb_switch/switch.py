@@ -362,7 +362,8 @@ class Switch:
         verdict = KNOWN
         old_state = connection.state
         if connection.protocol == TCP:
-            if to_server and reuses_ports(packet.buffer[packet.l4 + 13], connection):
+            reuse = to_server and reuses_ports(packet.buffer[packet.l4 + 13], connection)
+            if reuse and not is_damaged(packet):
                 return self._port_reuse(packet, connection, now)
             if not self._follow(packet, connection, to_server, now):
                 verdict = RST_OUT_OF_WINDOW

@@ -35,13 +35,12 @@ from lb_switch.connections.tcp_state import (
     State,
 )
 from lb_switch.connections.unsettled import EARLY_DATA, HANDSHAKE, Unsettled
-from lb_switch.packet.checksum import ones_complement_sum
+from lb_switch.packet.damage import segment_is_damaged
 from lb_switch.packet.protocol import TCP
 from lb_switch.packet.tcp import ACK, FIN, RST, SYN
 
 # Sequence number, acknowledgement number, data offset, flags.
 _SEGMENT = struct.Struct("!4xIIBB").unpack_from
-_CHECKSUM_AT = 16
 
 _LARGEST_WINDOW = 1 << 30
 """RFC 7323, section 2.3: nothing farther ahead of an acknowledgement can be under way."""
@@ -93,10 +92,14 @@ class TCPTracker:
             return True
         if connection.state is _SYN_RECV:
             if not _completes_handshake(connection, sender, sequence, acknowledged, flags):
+                if flags & (SYN | FIN | ACK) == FIN | ACK and sender is _REPLY:
+                    length = end - l4 - (offset >> 4) * 4
+                    _note_early_fin(connection, sequence + length + 1 & 0xFFFFFFFF)
                 return True
             if _is_damaged(connection, sender, buffer, l4, end, partial):
                 return True
-            connection.unsettled = None
+            if connection.unsettled in (HANDSHAKE, EARLY_DATA):
+                connection.unsettled = None
             self._change(connection, TABLE[sender, Segment.ACK][_SYN_RECV], now)
         elif flags & SYN or not flags & ACK:
             return True
@@ -236,7 +239,7 @@ def _completes_handshake(
             connection.note_acked(_ORIGINAL, sequence + 1 & 0xFFFFFFFF)
             connection.note_acked(_REPLY, acknowledged)
             connection.unsettled = HANDSHAKE
-        elif expected is not None:
+        elif expected is not None and connection.unsettled is HANDSHAKE:
             connection.unsettled = EARLY_DATA
         return False
     if flags & SYN:
@@ -245,8 +248,16 @@ def _completes_handshake(
         return False
     if expected is None or not flags & ACK:
         return False
-    early = _EARLY_DATA if connection.unsettled is EARLY_DATA else 0
+    early = 0 if connection.unsettled is HANDSHAKE else _EARLY_DATA
     return _ahead(acknowledged, expected) <= early
+
+
+def _note_early_fin(connection: Connection, taken: int) -> None:
+    """Keep a FIN that comes with early data: the client acknowledges it with the handshake."""
+    expected = connection.acked_by(_ORIGINAL)
+    if expected is not None and 0 < _ahead(taken, expected) <= _EARLY_DATA:
+        connection.unsettled = Unsettled()
+        connection.unsettled.fins[_REPLY] = taken
 
 
 def _is_damaged(
@@ -257,18 +268,11 @@ def _is_damaged(
     end: int,
     partial: bool,
 ) -> bool:
-    """Whether the checksum of a segment is wrong.
-
-    One that holds the sum of the pseudo-header alone is left over from a capture on the sending
-    machine, whose network card was still to complete it.
-    """
+    """Whether the checksum of a segment can be verified, and is wrong."""
     if partial:
         return False
     key = connection.original_key if sender is _ORIGINAL else connection.reply_key
-    pseudo = ones_complement_sum(key[:-4], TCP + end - l4)
-    if ones_complement_sum(buffer[l4:end], pseudo) == 0xFFFF:
-        return False
-    return int.from_bytes(buffer[l4 + _CHECKSUM_AT : l4 + _CHECKSUM_AT + 2], "big") != pseudo
+    return segment_is_damaged(buffer, l4, end, key[:-4], TCP)
 
 
 def _ahead(number: int, of: int) -> int:

@@ -14,7 +14,7 @@ import pytest
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.memory import MemoryCapture
 from lb_switch.events import Event, PacketEvent
-from lb_switch.runtime import BATCH, Loop
+from lb_switch.runtime import BATCH, ENDING, Loop
 from lb_switch.switch import Switch
 from lb_switch.verdict import Reason
 from tests.support.packets import tcp
@@ -181,7 +181,7 @@ def test_callbacks_at_a_time(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     assert heard == [("first", 102.0), ("second", 103.0), ("last", 104.0)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [*ENDING[:11], signal.SIGRTMIN, signal.SIGRTMAX])
 def test_signals_end_it_in_order(bed: Bed, number: signal.Signals) -> None:
     before = signal.getsignal(number)
     bed.ready = lambda: os.kill(os.getpid(), number)
@@ -203,6 +203,18 @@ def test_a_signal_during_the_start_ends_it_after_the_start(
     bed.ready = lambda: None
     bed.loop.run()
     assert bed.capture.fileno() == -1
+
+
+def test_no_signal_that_can_be_caught_kills_it() -> None:
+    """Stops and their end, a child's end, and what says nothing by default are left as they are."""
+    faults = {"SIGILL", "SIGABRT", "SIGFPE", "SIGSEGV", "SIGBUS", "SIGTRAP", "SIGSYS", "SIGIOT"}
+    never = {"SIGKILL", "SIGSTOP", "SIGCONT", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
+    quiet = {"SIGCHLD", "SIGCLD", "SIGURG", "SIGWINCH"}
+    by_python = {"SIGPIPE", "SIGXFSZ"}
+    named = {each.name for each in signal.Signals if each not in ENDING}
+    left = named - faults - never - quiet - by_python - {"SIGHUP", "SIGSTKFLT"}
+    assert not left
+    assert all(signal.getsignal(getattr(signal, name)) == signal.SIG_IGN for name in by_python)
 
 
 def test_hangup_calls_back() -> None:

@@ -1,7 +1,8 @@
-"""Which capabilities this process has (capabilities(7))."""
+"""Which capabilities this process has (capabilities(7)), and how many files it may open."""
 
 from __future__ import annotations
 
+import resource
 import shlex
 import sys
 from collections.abc import Sequence
@@ -32,3 +33,16 @@ def require(names: Sequence[str]) -> None:
     if missing:
         arguments = shlex.join(sys.argv[1:])
         raise CommandError(f"{' and '.join(missing)} missing: sudo lb-switch {arguments}".rstrip())
+
+
+def require_descriptors(count: int) -> None:
+    """Raise CommandError if this process may not have so many files open.
+
+    A lower limit that may be raised, is.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in {soft, hard} or soft >= count:
+        return
+    if hard < count:
+        raise CommandError(f"needs {count} file descriptors, and may have {hard}: raise ulimit -n")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))

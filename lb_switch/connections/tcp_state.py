@@ -7,7 +7,8 @@ The rules
 ---------
 * A client's SYN makes the entry, in SYN_RECV.  A SYN that comes again changes nothing.
 * SYN_RECV is left by an ACK of the client (or a FIN with one), but only if it acknowledges the
-  real server's SYN: otherwise a flood of forged pairs of SYN and ACK would look established.
+  real server's SYN: otherwise a flood of forged pairs of SYN and ACK would look established.  A
+  FIN of the real server's that comes before (with early data) counts after it.
 * The first FIN says who closes first: the client (CLOSE_WAIT: the real server still sends) or the
   real server (FIN_WAIT: the client still sends).  Half-closed connections may last.
 * The other side's FIN ends it: after CLOSE_WAIT comes LAST_ACK, and the client's ACK closes;
@@ -77,7 +78,7 @@ TABLE: dict[tuple[Direction, Segment], tuple[State, ...]] = {
     (Direction.ORIGINAL, Segment.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
     (Direction.REPLY, Segment.SYN): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
     (Direction.REPLY, Segment.ACK): (_SR, _ES, _FW, _CW, _LA, _TW, _CL),
-    (Direction.REPLY, Segment.FIN): (_FW, _FW, _FW, _LA, _LA, _TW, _CL),
+    (Direction.REPLY, Segment.FIN): (_SR, _FW, _FW, _LA, _LA, _TW, _CL),
     (Direction.REPLY, Segment.RST): (_CL, _CL, _CL, _CL, _CL, _CL, _CL),
 }
 

@@ -11,7 +11,10 @@ are taken, the client that has been still for longest loses its own to the newco
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
+import os
 import select
 import socket
 from collections.abc import Callable, Iterator
@@ -51,6 +54,8 @@ class ControlServer:
         self._epoll = select.epoll()
         self._clients: dict[int, _Client] = {}
         """By descriptor; the one that has been still for longest first."""
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        """For the connection that comes when there is no descriptor left."""
 
     def claim(self) -> None:
         """Take the path over from a dead process, or refuse to take it from a live one.
@@ -83,6 +88,9 @@ class ControlServer:
         for descriptor in list(self._clients):
             self._drop(descriptor)
         self._epoll.close()
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -92,13 +100,26 @@ class ControlServer:
         assert self._listener is not None
         try:
             connected, _ = self._listener.accept()
-        except OSError:
-            return  # it is gone already, or this process has no descriptor left for it
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._turn_away()
+            return  # else it is gone already
         if len(self._clients) >= MAX_CLIENTS:
             self._drop(next(iter(self._clients)))
         connected.setblocking(False)
         self._clients[connected.fileno()] = _Client(connected, self._handler)
         self._epoll.register(connected, select.EPOLLIN)
+
+    def _turn_away(self) -> None:
+        """Take and close a connection with the spare descriptor: it would be ready for ever."""
+        assert self._listener is not None
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        with contextlib.suppress(OSError):
+            self._listener.accept()[0].close()
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _serve(self, descriptor: int, client: _Client) -> None:
         try:

@@ -13,6 +13,7 @@ from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.packet.udp import UDPHeader
 
 _CHECKSUMMED = frozenset({TCP, UDP, ICMP, ICMPV6})
+_CHECKSUM_AT = {TCP: 16, UDP: 6}
 _SOUND = 0xFFFF
 """The sum over everything, checksum included (RFC 1071, section 1)."""
 
@@ -36,7 +37,26 @@ def is_damaged(packet: Packet) -> bool:
         if header.checksum == 0:
             return False
         end = l4 + header.length
+    if protocol in _CHECKSUM_AT:
+        addresses = packet.source + packet.destination
+        return segment_is_damaged(buffer, l4, end, addresses, protocol)
     pseudo = 0
     if protocol != ICMP:
         pseudo = pseudo_header_sum(packet.source, packet.destination, protocol, end - l4)
     return ones_complement_sum(buffer[l4:end], pseudo) != _SOUND
+
+
+def segment_is_damaged(
+    buffer: bytearray, l4: int, end: int, addresses: bytes, protocol: int
+) -> bool:
+    """Whether the checksum of the TCP segment or UDP datagram `buffer[l4:end]` is wrong.
+
+    `addresses` are source and destination, one behind the other.  A checksum that holds the sum of
+    the pseudo-header alone is left over from a capture on the sending machine, whose network card
+    was still to complete it.
+    """
+    pseudo = ones_complement_sum(addresses, protocol + end - l4)
+    if ones_complement_sum(buffer[l4:end], pseudo) == _SOUND:
+        return False
+    at = l4 + _CHECKSUM_AT[protocol]
+    return int.from_bytes(buffer[at : at + 2], "big") != pseudo

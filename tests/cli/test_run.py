@@ -129,3 +129,31 @@ def test_it_serves_refuses_a_second_and_cleans_up(
         assert process.stderr.read() == ""
     assert not control_socket.exists()
     assert rules(in_namespace) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to come so far")
+def test_too_few_descriptors_are_said_before_anything_is_changed(config: Path) -> None:
+    """With fewer it would come up, and could not run what takes its rules back."""
+    told = subprocess.run(
+        ["sh", "-c", f"ulimit -n 40; exec {sys.executable} -P -m lb_switch run {config}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == (
+        "lb-switch: needs 64 file descriptors, and may have 40: raise ulimit -n\n"
+    )
+
+
+def test_a_low_limit_that_may_be_raised_is() -> None:
+    program = (
+        "import resource\n"
+        "from lb_switch.cli.privileges import require_descriptors\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (20, hard))\n"
+        "require_descriptors(64)\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert told.stdout == b"64\n"

@@ -66,7 +66,7 @@ def test_the_way_back_undoes_a_fin() -> None:
         others = TABLE[Direction(1 - direction), Segment.FIN]
         alone = State.ESTABLISHED if before is State.ESTABLISHED else others[State.ESTABLISHED]
         assert before is alone
-        closed = {TABLE[direction, Segment.FIN][before], others[TABLE[direction, Segment.FIN][0]]}
+        closed = {TABLE[direction, Segment.FIN][before], others[TABLE[direction, Segment.FIN][1]]}
         assert after in closed
     reached_by_fins = {
         (direction, new)

@@ -7,6 +7,8 @@ which is what the packet loop does.
 from __future__ import annotations
 
 import json
+import os
+import resource
 import select
 import socket
 import stat
@@ -306,3 +308,33 @@ def test_close_removes_the_files_and_may_be_repeated(server: ControlServer) -> N
     server.close()
     server.close()
     assert list(server.path.parent.iterdir()) == []
+
+
+def test_without_descriptors_a_client_is_turned_away_and_the_loop_is_not_kept_busy(
+    tmp_path: Path,
+) -> None:
+    server = ControlServer(tmp_path / "s", lambda _request: "yes")
+    server.claim()
+    server.open()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(5.0)
+    try:
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        client.connect(str(tmp_path / "s"))
+        server.handle_ready()
+        assert client.recv(1) == b"", "closed at once"
+        assert not select.select([server], [], [], 0)[0], "nothing is left to do"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        client.close()
+    with socket.socket(socket.AF_UNIX) as later:
+        later.settimeout(5.0)
+        later.connect(str(tmp_path / "s"))
+        later.sendall(b'{"version":1,"verb":"x"}\n')
+        while not select.select([later], [], [], 0.01)[0]:
+            server.handle_ready()
+        assert b"yes" in later.recv(1000)
+    server.close()

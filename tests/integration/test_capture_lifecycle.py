@@ -50,7 +50,9 @@ def host_settings(lab: Lab) -> None:
 
 
 @both
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGQUIT, signal.SIGRTMIN]
+)
 def test_an_orderly_stop_restores_the_host(lab: Lab, capture: str, number: int) -> None:
     lab.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
     before = lab.snapshot()

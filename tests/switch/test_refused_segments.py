@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lb_switch.connections.queues import may_give_way
+from lb_switch.connections.queues import Kind, kind_of
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.invariants import check_invariants
 from lb_switch.verdict import Reason
@@ -64,7 +64,7 @@ def is_as_before(talk: Dialogue) -> None:
     assert talk.state() is State.ESTABLISHED
     server = talk.connection.real_server
     assert (server.active, server.inactive) == (1, 0)
-    assert not may_give_way(talk.connection)
+    assert kind_of(talk.connection) is Kind.PROVED
     check_invariants(talk.switch)
     talk.wait(DEFAULT_TIMEOUTS[State.ESTABLISHED] - 1)
     assert talk.state() is State.ESTABLISHED
@@ -260,6 +260,36 @@ def test_early_data_may_be_acknowledged_with_the_handshake() -> None:
     talk.server("PA", bytes(1000))
     talk.client("A")
     assert talk.state() is State.ESTABLISHED
+
+
+def test_a_fin_with_early_data_counts_after_the_handshake() -> None:
+    talk = Dialogue(make_switch())
+    talk.client("S", b"GET")
+    talk.server("SA")
+    talk.server("FPA", b"all there is")
+    assert talk.state() is State.SYN_RECV
+    check_invariants(talk.switch)
+    talk.client("A", ack=5001)
+    assert talk.state() is State.ESTABLISHED
+    talk.client("A")
+    assert talk.state() is State.FIN_WAIT
+    check_invariants(talk.switch)
+
+
+@pytest.mark.parametrize("closing", ["reset", "fins"])
+def test_a_damaged_syn_opens_nothing_in_the_place_of_a_closed_connection(
+    talk: Dialogue, closing: str
+) -> None:
+    if closing == "reset":
+        talk.server("RA")
+    else:
+        talk.server("FA")
+        talk.client("FA")
+        talk.server("A")
+    closed = talk.connection
+    forge(talk, "client", "S", 77, chksum=0x1234)
+    assert talk.connection is closed
+    assert forge(talk, "client", "S", 77).reason is Reason.PORT_REUSE
 
 
 @pytest.mark.parametrize("active", [False, True])

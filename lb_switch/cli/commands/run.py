@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from lb_switch.switch import Switch
 
 
+DESCRIPTORS = 64
+"""Files that a switch may have open at the same time: its own, clients of the control socket, and
+what it takes to run `ip` at the end, without which the host would keep our rules."""
+
 TIDY_SECONDS = 30.0
 """Between two looks for host rules that nobody needs any more."""
 
@@ -83,6 +87,7 @@ def command(
     if any(entry.health_check.kind == "icmp" for entry in loaded.virtual_server):
         needed.add("CAP_NET_RAW")
     privileges.require(sorted(needed))
+    privileges.require_descriptors(DESCRIPTORS)
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
     what = explaining.wanted(explain, view, record)
@@ -188,7 +193,9 @@ def _serve(
 
 def _ignore_further_signals() -> None:
     """Let a second Ctrl-C or SIGTERM not cut the clean-up short."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    from lb_switch.runtime import ENDING
+
+    for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
