@@ -16,13 +16,13 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lb_switch import interpreter
-from lb_switch.cli import privileges
+from lb_switch.cli import privileges, security
 from lb_switch.cli.advice import FULL_NAT, empty_groups, unserved_clients, where_nat_fails
+from lb_switch.cli.finding import Finding
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -33,17 +33,6 @@ _IFF_VNET_HDR = 0x4000
 
 PATIENCE = 20.0
 """Seconds that one trial may take."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.  `needed`: `lb-switch run` cannot do without it."""
-
-    what: str
-    ok: bool
-    detail: str = ""
-    fix: str = ""
-    needed: bool = True
 
 
 def examine(capture: str) -> Iterator[Finding]:
@@ -178,8 +167,8 @@ def _try_apart(command: str) -> str:
     return complaint.splitlines()[-1]
 
 
-def configuration(config: Config) -> Iterator[Finding]:
-    """Does a configuration make sense on this host?"""
+def configuration(config: Config, capture: str) -> Iterator[Finding]:
+    """Does a configuration make sense on this host, and what does it mean for its security?"""
     from lb_switch.capture.host.plan import check
     from lb_switch.capture.host.view import read
     from lb_switch.capture.interface import CaptureError
@@ -209,4 +198,6 @@ def configuration(config: Config) -> Iterator[Finding]:
         if host.is_local(vip):
             fix = f"ip addr del {vip}: the switch answers for it"
             detail = f"{vip} of {virtual_server.name} is an address of this host"
-            yield Finding("VIP", False, detail, fix, needed=config.switch.capture == "tun")
+            meant = capture == "nfqueue" and config.switch.take_own_addresses
+            yield Finding("VIP", False, detail, fix, needed=not meant)
+    yield from security.facts(config, capture, virtual_servers, host)

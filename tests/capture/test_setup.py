@@ -286,6 +286,17 @@ def test_what_somebody_else_has_set_meanwhile_stays(
     assert "x.one" not in caplog.text
 
 
+@pytest.mark.parametrize(("before", "during"), [("1", "2"), ("0", "0"), ("2", "2")])
+def test_a_parameter_that_is_raised_from_one_value_only(
+    host: Host, started: HostSetup, before: str, during: str
+) -> None:
+    host.sysctl("x/accept", before)
+    started.apply([Sysctl("x/accept", "2", only_from="1")])
+    assert host.sysctl("x/accept") == during
+    started.release()
+    assert host.sysctl("x/accept") == before
+
+
 def test_a_parameter_that_was_switched_off_meanwhile_stays_off(
     host: Host, started: HostSetup
 ) -> None:

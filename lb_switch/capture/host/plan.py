@@ -375,7 +375,8 @@ def _forwarding(family: Family, host: HostView) -> list[Step]:
     else:
         # A router forgets the default routes that it has from router advertisements, and believes
         # no more of them (ip-sysctl: accept_ra), unless this is set before, and taken back after.
-        steps += [Sysctl(f"{base}/{name}/accept_ra", "2") for name in host.learnt_by]
+        # At 0 they are somebody else's, of a network manager for example.
+        steps += [Sysctl(f"{base}/{name}/accept_ra", "2", only_from="1") for name in host.learnt_by]
     return [*steps, Sysctl(family.forwarding, "1", tuple(overwrites))]
 
 

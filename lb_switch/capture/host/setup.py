@@ -220,6 +220,8 @@ def _do(step: Step, first: bool) -> None:
 
 
 def _write(step: Sysctl) -> None:
+    if step.only_from and _read(step.path) not in (step.only_from, step.value):
+        return
     try:
         (_SYSCTLS / step.path).write_text(step.value)
     except OSError as error:
@@ -243,7 +245,7 @@ def _undo_of(step: Step) -> list[Undo]:
 
 def _old_values(step: Sysctl) -> list[Undo]:
     old = _read(step.path)
-    if old is None or old == step.value:
+    if old is None or old == step.value or (step.only_from and old != step.only_from):
         return []
     undo = ["sysctls"]
     for path, ours in ((step.path, step.value), *step.overwrites):

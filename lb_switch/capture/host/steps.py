@@ -27,6 +27,7 @@ class Sysctl:
     `path` is below /proc/sys.  `overwrites` are parameters that the kernel changes along with this
     one, each with the value that it gives them; they are restored last.  `recorded=False`: it
     belongs to a device that vanishes with the switch.  `optional`: absent in some kernels.
+    `only_from`: where it has another value than this, it stays as it is.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Sysctl:
     overwrites: tuple[tuple[str, str], ...] = ()
     recorded: bool = True
     optional: bool = False
+    only_from: str = ""
 
     @property
     def slot(self) -> str:

@@ -34,7 +34,7 @@ def command(config: Path | None, capture: str | None, as_json: bool) -> None:
 
     name = capture or (loaded.switch.capture if loaded else "tun")
     findings = []
-    for part in (examine(name), configuration(loaded) if loaded else ()):
+    for part in (examine(name), configuration(loaded, name) if loaded else ()):
         for finding in part:
             findings.append(asdict(finding))
             if not as_json:
