@@ -10,7 +10,8 @@ acknowledged last, and sees what it says next:
   far.  Whoever guesses needs 2**32 tries.
 * A FIN counts at once if its segment begins exactly there, else once it is acknowledged.
 * A closed connection whose ends go on talking is open again: a RST's sender that sends something
-  else, or an acknowledgement of what lies beyond the RST or the FIN.
+  else, or an acknowledgement of what lies beyond the RST or the FIN, in a segment that begins
+  exactly where the other side has acknowledged.
 * A handshake is complete when the client acknowledges the real server's SYN, which who forges his
   source address does not see, and whose number is random (RFC 6528).
 * A SYN inside a connection, and a segment without ACK, are refused by every receiver.
@@ -140,13 +141,12 @@ class TCPTracker:
     ) -> None:
         """See what a segment tells of the FINs and RSTs that passed before it."""
         other = _OTHER[sender]
+        # What takes something back must be sure to be its sender's, as a FIN or a RST must:
+        # it continues exactly where the other side has acknowledged.
         closed_by = unsettled.closed_by
         if closed_by is not None:
-            if closed_by is sender:
-                talks_on = sequence == connection.acked_by(other)
-            else:
-                talks_on = 0 < _ahead(acknowledged, unsettled.closed_at) < _HALF
-            if not talks_on:
+            beyond = 0 < _ahead(acknowledged, unsettled.closed_at) < _HALF
+            if sequence != connection.acked_by(other) or not (closed_by is sender or beyond):
                 return
             unsettled.closed_by = None
             self._change(connection, unsettled.before, now)
@@ -157,7 +157,7 @@ class TCPTracker:
                 self._change(connection, TABLE[other, Segment.FIN][connection.state], now)
                 if connection.state is _LAST_ACK:
                     self._change(connection, TABLE[sender, Segment.ACK][_LAST_ACK], now)
-            elif beyond < _HALF:
+            elif beyond < _HALF and sequence == connection.acked_by(other):
                 unsettled.fins[other] = None
                 before = WITHOUT_FIN.get((other, connection.state))
                 if before is not None:
@@ -167,7 +167,7 @@ class TCPTracker:
             beyond = _ahead(acknowledged, reset)
             if beyond == 0:
                 self._close(connection, other, reset, now)
-            elif beyond < _HALF:
+            elif beyond < _HALF and sequence == connection.acked_by(other):
                 unsettled.resets[other] = None
         if connection.state is State.ESTABLISHED and unsettled.nothing_left:
             connection.unsettled = None

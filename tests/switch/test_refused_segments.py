@@ -211,6 +211,34 @@ def test_a_fin_beyond_which_its_receiver_acknowledges_was_none(talk: Dialogue, s
     is_as_before(talk)
 
 
+@SIDES
+def test_a_stranger_takes_no_fin_back(talk: Dialogue, side: str) -> None:
+    """Neither one that counts nor one that waits, nor a reset: whatever he acknowledges."""
+    sender, receiver = ends(talk, side)
+    other = "server" if side == "client" else "client"
+    sender("FA")
+    half_closed = State.CLOSE_WAIT if side == "client" else State.FIN_WAIT
+    for guess in range(1, 1 << 32, 1 << 24):
+        forge(talk, other, "PA", number(talk, other) + guess, ack=guess * 5)
+    assert talk.state() is half_closed
+    receiver("PA", b"words under way")
+    receiver("FA")
+    for guess in range(1, 1 << 32, 1 << 24):
+        forge(talk, side, "A", number(talk, side) + guess, ack=guess * 5)
+    assert talk.state() is half_closed
+    sender("A")
+    assert talk.state() in {State.CLOSE, State.TIME_WAIT}
+    check_invariants(talk.switch)
+
+
+def test_a_stranger_opens_no_closed_connection(talk: Dialogue) -> None:
+    talk.server("RA")
+    for side in ("client", "server"):
+        for guess in range(1, 1 << 32, 1 << 24):
+            forge(talk, side, "PA", number(talk, side) + guess, ack=guess * 5)
+    assert talk.state() is State.CLOSE
+
+
 def test_both_fins_under_way_at_once(talk: Dialogue) -> None:
     talk.client("PA", b"bye")
     talk.server("PA", b"bye", ack=talk.client_sequence - 3)
