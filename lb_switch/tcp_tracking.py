@@ -145,8 +145,8 @@ class TCPTracker:
         # it continues exactly where the other side has acknowledged.
         closed_by = unsettled.closed_by
         if closed_by is not None:
-            beyond = 0 < _ahead(acknowledged, unsettled.closed_at) < _HALF
-            if sequence != connection.acked_by(other) or not (closed_by is sender or beyond):
+            lies_beyond = 0 < _ahead(acknowledged, unsettled.closed_at) < _HALF
+            if sequence != connection.acked_by(other) or not (closed_by is sender or lies_beyond):
                 return
             unsettled.closed_by = None
             self._change(connection, unsettled.before, now)
