@@ -48,6 +48,7 @@ ENDING = (
     signal.SIGXCPU,
     signal.SIGPOLL,
     signal.SIGPWR,
+    signal.SIGSTKFLT,
     *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
 )
 """Signals that end a process which does not catch them, except faults (signal(7)).  The switch ends

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from lb_switch import interpreter
+from lb_switch.cli.main import main
 from netns_lab import programs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +52,16 @@ def test_only_one_place_in_each_package_starts_a_python() -> None:
         and node.value.id == "sys"
     }
     assert asking == PLACES
+
+
+@pytest.mark.parametrize("path", [":/nowhere", "/nowhere:", ".", ""])
+def test_processes_of_our_own_search_no_folder_that_the_current_one_decides(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", path)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    CliRunner().invoke(main, ["--version"])
+    assert os.environ.get("PYTHONPATH") == ("/nowhere" if "/nowhere" in path else None)
 
 
 @pytest.mark.parametrize("package", ["lb_switch", "netns_lab"])

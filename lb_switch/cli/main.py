@@ -82,6 +82,10 @@ class Commands(click.Group):
         del prog_name  # it is lb-switch, also when it is called by another path
         # Programs are called by name, some of them by root: never those of the current directory.
         os.environ["PATH"] = interpreter.absolute(os.environ.get("PATH", "")) or os.defpath
+        # An empty entry is the current directory here too, whatever `-P` says.
+        modules = interpreter.absolute(os.environ.pop("PYTHONPATH", ""))
+        if modules:
+            os.environ["PYTHONPATH"] = modules
         extra.pop("standalone_mode", None)
         try:
             code = super().main(args, NAME, standalone_mode=False, **extra)

@@ -115,6 +115,12 @@ def test_what_the_host_would_not_forward_makes_no_entry(lab: Lab, version: int) 
     assert not [each for each in connections(lab) if ":300" in each["source"]]
 
 
+def asked(lab: Lab) -> dict[str, int]:
+    """What the packets of the next test would count as; what others' retransmissions do is left."""
+    wanted = {"new_connection", "no_virtual_server", "echo_to_vip", "port_reuse", "answer_limit"}
+    return {reason: count for reason, count in reasons(lab).items() if reason in wanted}
+
+
 @pytest.mark.parametrize("frame", ["ff" * 6, "01005e000064", "333300000064"])
 def test_a_frame_to_many_is_nobodys_request(lab: Lab, version: int, frame: str) -> None:
     """RFC 1122, section 3.3.6: neither scheduled nor answered."""
@@ -127,9 +133,9 @@ def test_a_frame_to_many_is_nobodys_request(lab: Lab, version: int, frame: str) 
         udp(client, (vip, 4444)),
         bytes(ip(client[0], vip) / ping),
     ]
-    before = reasons(lab)
+    before = asked(lab)
     send(lab, version, packets, frame + "020000000099" + ("0800" if version == 4 else "86dd"))
-    assert reasons(lab) == before
+    assert asked(lab) == before
 
 
 def test_the_machines_own_addresses_come_from_no_wire(lab: Lab, version: int) -> None:
