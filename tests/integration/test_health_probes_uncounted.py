@@ -72,7 +72,7 @@ def test_probes_pass_and_are_not_counted(tmp_path: Path, capture: str, case: str
         stack.enter_context(accepting(*listeners))
         text = all_kinds(vip, servers, options)
         if case == "VIP is local":
-            text = text.replace("[switch]\n", "[switch]\ntake_own_addresses = true\n", 1)
+            text = f"take_own_addresses = true\n{text}"  # still in [switch]
         view = stack.enter_context(running(lab, text, capture))
         seen = probed_often(view)
         assert {each.state for each in seen.values()} == {"up"}
