@@ -35,6 +35,12 @@ def handshake(where: int) -> bytes:
     return step(TCP, SYN, where) + step(ANSWER, SYN_ACK) + step(ANSWER, PLAIN)
 
 
+def exchange(where: int) -> bytes:
+    """A handshake, after which both sides go on: such a connection is proved."""
+    on = step(TCP, DATA, where) + step(ANSWER, PLAIN)
+    return handshake(where) + on + on
+
+
 def conversation(where: int) -> bytes:
     """A whole TCP connection, closed by the client, and its port used again."""
     data = step(TCP, DATA, where) + step(ANSWER, PLAIN)
@@ -94,10 +100,10 @@ def written() -> dict[str, bytes]:
         held = [step(FRAGMENT, number, where, 0x30 | at) for number in (0, 1) for at in (1, 4, 7)]
         inputs[f"held-{version}"] = b"".join(held) * 3
         places = [way(version, 0, port, choice) for port in range(4) for choice in (0, 1)]
-        full = b"".join(map(handshake, places)) + step(TCP, SYN, way(version, 2))
+        full = b"".join(map(exchange, places)) + step(TCP, SYN, way(version, 2))
         inputs[f"full-{version}"] = full * 2
         arm = [way(version, 1, port) for port in range(3)]
-        used_up = handshake(arm[0]) + handshake(arm[1]) + step(TCP, SYN, arm[2])
+        used_up = exchange(arm[0]) + exchange(arm[1]) + step(TCP, SYN, arm[2])
         inputs[f"used-up-{version}"] = used_up
     inputs["echo"] = b"".join(step(ECHO, more) for more in range(16)) * 3
     inputs["time"] = b"".join(

@@ -795,8 +795,12 @@ for _how, _act in {"drained": drained, "removed": removed}.items():
 
 @row("a full table of what must stay takes no more", max_connections=1)
 def _(net: Net) -> list[Step]:
+    data = tcp(net.client, net.vip, "A", b"on and on", seq=1001, ack=5001)
+    back = tcp(net.rip, net.client, "A", b"and on", seq=5001, ack=1010)
     return [
         *handshake(net),
+        known(data, net.there(data)),
+        known(back, net.back(back)),
         dropped(tcp(net.other, net.vip, "S"), Reason.TABLE_FULL),
         dropped(udp(net.other, net.vip), Reason.TABLE_FULL),
     ]

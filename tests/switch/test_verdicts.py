@@ -164,7 +164,10 @@ def test_a_full_table_gives_up_half_open_connections_first() -> None:
 def test_a_table_full_of_established_connections_takes_no_more() -> None:
     switch = make_switch(settings=Settings(max_connections=2), protocols=(6,))
     for port in (1, 2):
-        Dialogue(switch, client=("10.0.1.11", port)).handshake()
+        talk = Dialogue(switch, client=("10.0.1.11", port))
+        talk.handshake()
+        talk.client("PA", b"both go on")
+        talk.server("A")
     seen = send(switch, tcp(("10.0.1.11", 3), VIP, "S"))
     assert (seen.action, seen.reason) == (Action.DROP, Reason.TABLE_FULL)
     assert len(switch.connections) == 2
