@@ -65,6 +65,13 @@ def written() -> dict[str, bytes]:
             inputs[f"reset-{name}-{version}"] = (
                 handshake(where) + step(TCP, RST, where, 0) + step(TCP, SYN, where)
             ) * 8
+            inputs[f"server-closes-{name}-{version}"] = (
+                handshake(where)
+                + step(TCP, DATA, where)
+                + step(ANSWER, FIN_ACK)
+                + step(ANSWER, FIN_ACK)
+                + step(ANSWER, PLAIN)
+            )
         for service, name in enumerate(("dns", "dns-ops", "dns-full")):
             where = way(version, service)
             asked = step(UDP, 0, where) + step(ANSWER) + step(UDP, 8, where)

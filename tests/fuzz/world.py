@@ -60,6 +60,8 @@ SERVICES = (
     ("dns-full", UDP, 55, 53),
 )
 CLIENT_PORTS = (40000, 40001, 53, 1024)
+FIRST = 1000
+FIN, SYN, ACK = 0x01, 0x02, 0x10
 TICKS = (0.0, 0.25, 3.0, 11.0, 31.0, 61.0, 130.0, 1000.0)
 EXTENSIONS = (
     (b"", b""),
@@ -288,9 +290,9 @@ class World:
         if more & 8:
             flags = self.input.byte()
         far = self.input.byte() << 24 if flags & 4 else 0
-        segment = tcp_segment(
-            ports, flags, 1000 + far & 0xFFFFFFFF, 1000, b"some bytes"[: more & 9]
-        )
+        # Both ends' SYNs have the number FIRST: what follows it continues the conversation.
+        sequence = FIRST + (not flags & SYN) + far & 0xFFFFFFFF
+        segment = tcp_segment(ports, flags, sequence, FIRST + 1, b"some bytes"[: more & 9])
         packet = ip_packet(source, destination, TCP, segment, self.extension)
         self.send(repaired(packet, self.partial))
 
@@ -331,9 +333,13 @@ class World:
         if not self.last:
             return
         packet = bytearray(turned(self.last))
-        _, protocol, l4, _, fragment = layout(self.last)
-        if protocol == TCP and not fragment:
-            packet[l4 + 4 : l4 + 12] = packet[l4 + 8 : l4 + 12] + packet[l4 + 4 : l4 + 8]
+        _, protocol, l4, end, fragment = layout(self.last)
+        if protocol == TCP and not fragment and l4 + 14 <= end:
+            sequence, acknowledged, offset, flags = struct.unpack_from("!IIBB", packet, l4 + 4)
+            taken = max(0, end - l4 - (offset >> 4) * 4) + bool(flags & SYN) + bool(flags & FIN)
+            number = FIRST if flags & (SYN | ACK) == SYN else acknowledged
+            answered = sequence + taken & 0xFFFFFFFF
+            struct.pack_into("!II", packet, l4 + 4, number, answered)
             packet[l4 + 13] = (0x12, 0x10, 0x11, 0x14)[more & 3]
         self.send(repaired(bytes(packet)) if more & 12 != 12 else bytes(packet))
 
