@@ -212,7 +212,8 @@ class SwitchTable(Table):
     """The Unix socket on which `lb-switch show` and its like find the running switch."""
     max_connections: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
     """The connection table's bound.  Half-open, closed, and UDP connections make room when it is
-    reached, each kind for itself; TCP that was proved by its handshake never does."""
+    reached, each kind for itself; TCP in which both sides went on after the handshake never does.
+    """
     hash_key: Annotated[str, Field(max_length=1000)] = ""
     """The key of sh and mh.  Same key, same choice, on any host.  Empty: a constant that everybody
     can read, so that a stranger can find addresses and ports that all meet one real server; set a

@@ -244,11 +244,6 @@ def is_client_proved(connection: Connection) -> bool:
     return connection.queue is not None and connection.queue.kind in _CLIENT_PROVED
 
 
-def may_give_way(connection: Connection) -> bool:
-    """Whether a newcomer could replace it, were it the first in its queue."""
-    return connection.queue is not None and connection.queue.kind is not Kind.PROVED
-
-
 def _was_proved(connection: Connection) -> bool:
     """Whether a connection that comes back from CLOSE had proved its client before."""
     return connection.unsettled is not None and connection.unsettled.proved

@@ -33,9 +33,9 @@ MAX_CLIENTS = 100_000
 """Clients remembered at the most."""
 _TENTATIVE_SHIFT = 3
 _LOOKS = 8
+"""Templates looked at for one that can be forgotten."""
 _SHARDS = 64
 _SHARD_SHIFT = 50
-"""Templates looked at for one that can be forgotten."""
 _TWICE = 2 * ONE_PACKET
 
 

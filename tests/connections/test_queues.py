@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lb_switch.connections import queues as module
 from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import LOOKS, UDP_KINDS, Kind, Queues, kind_of, may_give_way
+from lb_switch.connections.queues import LOOKS, UDP_KINDS, Kind, Queues, kind_of
 from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.nat.path import NatPath
 from lb_switch.packet.endpoint import Endpoint
@@ -182,7 +182,7 @@ def test_how_a_handshake_ends(state: State, kind: Kind) -> None:
     who.state = state
     queues.note_state(who, State.SYN_RECV, 0.0)
     assert who.queue is queues.by_kind[kind]
-    assert may_give_way(who)
+    assert who.queue is not queues.by_kind[Kind.PROVED]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_proves_a_connection_after_its_handshake(
     who.tally = to_server * TO_SERVER[60] + to_client * TO_CLIENT[60]
     assert kind_of(who) is kind
     assert noted(queues, who, 0.0).queue is queues.by_kind[kind]
-    assert may_give_way(who) is (kind is not Kind.PROVED)
+    assert (who.queue is queues.by_kind[Kind.PROVED]) is (kind is Kind.PROVED)
 
 
 def test_what_comes_back_from_closed_has_proved_nothing() -> None:
@@ -291,7 +291,7 @@ class AgainstAList(RuleBasedStateMachine):
         for queue in self.queues.by_kind:
             assert queue.length == lengths[queue.kind]
         for each in self.proved:
-            assert not may_give_way(each)
+            assert each.queue is self.queues.by_kind[Kind.PROVED]
 
 
 TestQueues = AgainstAList.TestCase

@@ -5,11 +5,9 @@ Attackers' packets come from `netns_lab.attack`: those that `scripts/attack` sen
 
 from __future__ import annotations
 
-import gc
 import struct
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
@@ -281,16 +279,3 @@ def sequence_and_flags(packet: bytes) -> tuple[int, int]:
     at = 20 if packet[0] >> 4 == 4 else 40
     number, flags = struct.unpack_from("!4xI5xB", packet, at)
     return number, flags
-
-
-@contextmanager
-def collector_as_when_live() -> Iterator[None]:
-    """Let the garbage collector be as the live loop has it (`lb_switch.runtime`)."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()

@@ -21,6 +21,7 @@ from random import Random
 
 import pytest
 
+from lb_switch.bench.collector import as_in_the_loop
 from lb_switch.invariants import check_invariants
 from lb_switch.servers import Forward
 from lb_switch.verdict import Action, Reason
@@ -33,7 +34,6 @@ from tests.support.siege import (
     Ends,
     Siege,
     Talk,
-    collector_as_when_live,
 )
 
 PACKETS = int(os.environ.get("LB_SWITCH_FLOOD_PACKETS", "10000"))
@@ -154,7 +154,7 @@ def excess_blocks(siege: Siege) -> int:
 def test_a_flood(six: bool, forward: Forward, kind: str) -> None:
     # Full NAT: the ports of both real servers together are fewer than the table has room for.
     siege = Siege(six, forward, BOUND, (1024, 1024 + max(TRANSFERS * 2, BOUND // 4)))
-    with collector_as_when_live():
+    with as_in_the_loop():
         besiege(siege, kind)
 
 
@@ -211,7 +211,7 @@ def test_answers_that_all_come_late_make_no_packet_slow(forward: Forward) -> Non
     siege = Siege(False, forward, bound, (1024, 65535))
     questions = floods.udp(siege.target, Random(1))
     answers = []
-    with collector_as_when_live():
+    with as_in_the_loop():
         for packet in islice(questions, bound):
             siege.now += 1 / RATE
             if siege.put(packet).action is Action.FORWARD:

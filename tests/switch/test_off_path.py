@@ -15,13 +15,14 @@ from random import Random
 
 import pytest
 
+from lb_switch.bench.collector import as_in_the_loop
 from lb_switch.connections.tcp_state import REUSABLE, State
 from lb_switch.invariants import check_invariants
 from lb_switch.servers import Forward
 from lb_switch.verdict import Action
 from netns_lab.attack import blind
 from netns_lab.attack.blind import Numbers
-from tests.support.siege import SLOW, Siege, Talk, collector_as_when_live, sequence_and_flags
+from tests.support.siege import SLOW, Siege, Talk, sequence_and_flags
 
 PACKETS = int(os.environ.get("LB_SWITCH_BLIND_PACKETS", "66000"))
 OF_EACH = max(4, min(100, PACKETS // 16_384))
@@ -54,7 +55,7 @@ def test_blind_segments_end_and_shorten_nothing(
         talk.open()
     connections = [talk.connection for talk in talks]
     packets = PACKETS if kinds == ("rst",) else PACKETS // 4
-    with collector_as_when_live():
+    with as_in_the_loop():
         attack(siege, talks, kinds, spacing, packets, random)
     assert [talk.connection for talk in talks] == connections
     assert [talk.state for talk in talks] == [State.ESTABLISHED] * len(talks)
