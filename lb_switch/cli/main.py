@@ -111,9 +111,8 @@ def _discard_output() -> None:
 
 
 def _say(lines: Sequence[str], code: int) -> int:
-    if debugging():
-        traceback.print_exc()
-    for line in lines:
+    told = traceback.format_exc().splitlines() if debugging() else []
+    for line in (*told, *lines):
         click.echo(harmless(line), err=True)
     return code
 

@@ -214,8 +214,8 @@ def test_nfqueue_rules() -> None:
     assert into.built_in == "PREROUTING"
     assert into.rules == (
         *NO_GROUPS,
-        "-i cli0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
-        "-i cli0 -s 10.0.2.12/32 -j MARK --set-mark 0x4c46",
+        "! -i srv0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
+        "! -i srv0 -s 10.0.2.12/32 -j MARK --set-mark 0x4c46",
         "-d 10.0.1.100 -m ttl --ttl-lt 2 -j RETURN",
         "-d 10.0.1.100 -j NFQUEUE --queue-num 100",
     )
@@ -249,7 +249,7 @@ def test_a_local_vip_needs_neither_with_nfqueue_and_is_refused_by_tun() -> None:
     local = service("10.0.1.1:80", "10.0.2.11:80")
     assert commands(nfqueue(local, own_addresses=True), "ip") == []
     assert chain(nfqueue(local, own_addresses=True), "iptables", "raw").rules[-2:] == (
-        "-i cli0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
+        "! -i srv0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
         "-d 10.0.1.1 -j NFQUEUE --queue-num 100",
     )
     with pytest.raises(CaptureError, match=r"10\.0\.1\.1 .* take_own_addresses = true"):
@@ -263,10 +263,14 @@ ONE_ARM = WEB._replace(snats=(ipaddress.ip_address("10.0.2.100"),))
 
 def test_full_nat_on_tun_routes_the_snat_address_and_only_forged_answers_need_rules() -> None:
     steps = tun(ONE_ARM)
-    forged = "to 10.0.2.100 iif cli0 blackhole priority 50 protocol 176"
+    answers = "to 10.0.2.100"
     assert commands(steps, "ip", "-4") == [
-        f"ip -4 rule add from 10.0.2.11/32 {forged}",
-        f"ip -4 rule add from 10.0.2.12/32 {forged}",
+        f"ip -4 rule add from 10.0.2.11/32 {answers} iif srv0 lookup main priority 50 protocol 176",
+        f"ip -4 rule add from 10.0.2.11/32 {answers} iif lo lookup main priority 50 protocol 176",
+        f"ip -4 rule add from 10.0.2.11/32 {answers} blackhole priority 51 protocol 176",
+        f"ip -4 rule add from 10.0.2.12/32 {answers} iif srv0 lookup main priority 50 protocol 176",
+        f"ip -4 rule add from 10.0.2.12/32 {answers} iif lo lookup main priority 50 protocol 176",
+        f"ip -4 rule add from 10.0.2.12/32 {answers} blackhole priority 51 protocol 176",
         "ip -4 route replace 10.0.1.100/32 dev lbtun src 10.0.1.1 mtu 1400 proto 176",
         "ip -4 route replace 10.0.2.100/32 dev lbtun src 10.0.2.1 mtu 1400 proto 176",
     ]
@@ -300,8 +304,9 @@ def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
     steps = nfqueue(ONE_ARM)
     assert chain(steps, "iptables", "raw").rules == (
         *NO_GROUPS,
-        "-i cli0 -s 10.0.2.11/32 -d 10.0.2.100 -j DROP",
-        "-i cli0 -s 10.0.2.12/32 -d 10.0.2.100 -j DROP",
+        "! -i srv0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
+        "! -i srv0 -s 10.0.2.12/32 -j MARK --set-mark 0x4c46",
+        "-m mark --mark 0x4c46 -d 10.0.2.100 -j DROP",
         "-d 10.0.1.100 -m ttl --ttl-lt 2 -j RETURN",
         "-d 10.0.2.100 -m ttl --ttl-lt 2 -j RETURN",
         "-d 10.0.1.100 -j NFQUEUE --queue-num 100",
@@ -312,6 +317,17 @@ def test_full_nat_on_nfqueue_queues_replies_by_their_destination() -> None:
     assert all("icmp" in rule for rule in queued)
     assert sysctls(steps)["net/ipv4/conf/srv0/rp_filter"] == "2"
     assert "net/ipv4/conf/srv0/rp_filter" not in sysctls(nfqueue(WEB))
+
+
+def test_real_servers_behind_two_interfaces_may_speak_from_both() -> None:
+    ways = route("10.0.2.0/24", "srv0", "srv1")
+    host = replace(HOST, routes=(HOST.routes[0], ways, *HOST.routes[2:]))
+    one = service("10.0.1.100:80", "10.0.2.11:80")
+    assert chain(nfqueue(one, host=host), "iptables", "raw").rules[2:5] == (
+        "-s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
+        "-i srv0 -s 10.0.2.11/32 -j MARK --set-mark 0",
+        "-i srv1 -s 10.0.2.11/32 -j MARK --set-mark 0",
+    )
 
 
 def test_the_vip_may_be_the_snat_address() -> None:
@@ -335,7 +351,7 @@ def test_a_chain_is_made_filled_and_hooked_in_one_commit_and_removed_whole() -> 
         ":LB-SWITCH-PRE - [0:0]\n"
         "-A LB-SWITCH-PRE -m pkttype --pkt-type broadcast -j RETURN\n"
         "-A LB-SWITCH-PRE -m pkttype --pkt-type multicast -j RETURN\n"
-        "-A LB-SWITCH-PRE -i cli0 -s fd00:2::11/128 -j MARK --set-mark 0x4c46\n"
+        "-A LB-SWITCH-PRE ! -i srv0 -s fd00:2::11/128 -j MARK --set-mark 0x4c46\n"
         "-A LB-SWITCH-PRE -d fd00:1::100 -m hl --hl-lt 2 -j RETURN\n"
         "-A LB-SWITCH-PRE -d fd00:1::100 -j NFQUEUE --queue-num 100\n"
         "-A PREROUTING -j LB-SWITCH-PRE\n"

@@ -82,7 +82,7 @@ def test_an_unknown_option(run: Run) -> None:
 def failing(monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command
     def command() -> None:
-        raise ValueError("a bug\nin two lines")
+        raise ValueError("a bug\nin two lines \x1b[2J")
 
     def get_command(_self: Commands, _context: Any, _name: str) -> click.Command:
         return command
@@ -96,7 +96,7 @@ def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("show")
     assert result.exit_code == 1
     assert result.stderr == (
-        "lb-switch: internal error: ValueError: a bug in two lines"
+        "lb-switch: internal error: ValueError: a bug in two lines \\x1b[2J"
         " (LB_SWITCH_DEBUG=1 shows where)\n"
     )
 
@@ -104,7 +104,10 @@ def test_a_bug_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("failing")
 def test_the_traceback_on_demand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LB_SWITCH_DEBUG", "1")
-    assert "Traceback" in run("show").stderr
+    told = run("show").stderr
+    assert "Traceback" in told
+    assert "in two lines \\x1b[2J" in told
+    assert "\x1b" not in told, "what a stranger wrote reaches the terminal"
 
 
 def test_a_reader_who_had_enough_is_no_error() -> None:

@@ -29,10 +29,10 @@ OWN = {4: "10.0.1.1", 6: "2001:db8:1::1"}
 
 SEND = """
 import json, socket, sys
-destination, packets, frame = json.load(sys.stdin)
+destination, packets, frame, interface = json.load(sys.stdin)
 if frame:
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    wire.bind(("eth0", 0))
+    wire.bind((interface, 0))
     for packet in packets:
         wire.send(bytes.fromhex(frame) + bytes.fromhex(packet))
 else:
@@ -56,9 +56,11 @@ def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-def send(lab: Lab, version: int, packets: list[bytes], frame: str = "") -> None:
-    """Let c1 send packets as they are, to the VIP or (with an Ethernet header) onto the wire."""
-    told = json.dumps([VIPS[version], [packet.hex() for packet in packets], frame])
+def send(
+    lab: Lab, version: int, packets: list[bytes], frame: str = "", interface: str = "eth0"
+) -> None:
+    """Let c1 send packets as they are, to the VIP or (with an Ethernet header) onto a wire."""
+    told = json.dumps([VIPS[version], [packet.hex() for packet in packets], frame, interface])
     lab.exec("c1", ["python", "-c", SEND], input=told, check=True)
     time.sleep(0.3)
 
@@ -86,6 +88,29 @@ def test_a_handshake_of_one_hand_establishes_nothing(lab: Lab, version: int) -> 
     assert states == {"SYN_RECV"}
     new = reasons(lab)["new_connection"] - before.get("new_connection", 0)
     assert new >= 90, "the canary: the SYNs came"
+
+
+def test_an_interface_that_comes_later_speaks_for_no_real_server(lab: Lab, version: int) -> None:
+    late = f"late{version}"
+    pid = lab.exec("c1", ["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"]).stdout.strip()
+    peer = ["peer", "name", late, "netns", pid]
+    lab.exec("switch", ["ip", "link", "add", late, "type", "veth", *peer], check=True)
+    for host in ("switch", "c1"):
+        lab.exec(host, ["ip", "link", "set", late, "up"], check=True)
+    loose = f"echo 0 >/proc/sys/net/ipv4/conf/{late}/rp_filter"
+    lab.exec("switch", ["sh", "-c", loose], check=True)
+    address = lab.exec("switch", ["cat", f"/sys/class/net/{late}/address"]).stdout.strip()
+    frame = address.replace(":", "") + "020000000099" + ("0800" if version == 4 else "86dd")
+    vip, client = (VIPS[version], 80), (NOBODY[version], 25000)
+    before = reasons(lab)
+    send(lab, version, [tcp(client, vip, "S", seq=1)])
+    forged = [tcp((server, 80), client, "SA", seq=77, ack=2) for server in SERVERS[version]]
+    send(lab, version, forged, frame, late)
+    send(lab, version, [tcp(client, vip, "A", seq=2, ack=78)])
+    (state,) = {each["state"] for each in connections(lab) if ":25000" in each["source"]}
+    # The real server answers the forged ACK of its half-open connection with a RST at the most.
+    assert state == "SYN_RECV"
+    assert reasons(lab)["new_connection"] == before.get("new_connection", 0) + 1
 
 
 def test_what_the_host_would_not_forward_makes_no_entry(lab: Lab, version: int) -> None:

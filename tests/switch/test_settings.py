@@ -43,7 +43,10 @@ def test_a_longer_timeout_keeps_the_connections_there_are() -> None:
 
 def test_a_larger_table_takes_more_at_once() -> None:
     switch = make_switch(settings=Settings(max_connections=1))
-    Dialogue(switch).handshake()
+    proved = Dialogue(switch)
+    proved.handshake()
+    proved.client("PA", b"question")
+    proved.server("PA", b"answer")
     newcomer = Dialogue(switch, ("10.0.1.12", 1))
     assert newcomer.client("S").reason is Reason.TABLE_FULL
     switch.change_settings(Settings(max_connections=2))

@@ -7,8 +7,9 @@ and add real servers; strangers send SYNs by the hundred to a table that is far 
 The model knows of each conversation which real server has it, and claims:
 
 * a conversation in the table never changes its real server;
-* an established one, not idle for too long, whose server may go on, is there; an answered one of
-  UDP too, if the table was not full meanwhile;
+* one of TCP in which both sides went on after the handshake, not idle for too long, whose server
+  may go on, is there; an established one without that, and an answered one of UDP, are there too if
+  the table was not full meanwhile;
 * answers reach the client who asked, from the VIP it asked;
 * payloads arrive as they were sent, and every forwarded packet's checksums are right;
 * nobody new is sent to a server that is not usable.
@@ -102,6 +103,8 @@ class Conversation:
         """Its connection was opened for it, not found there from an earlier one on these ports."""
         self.sure = False
         """Established, or answered: it must be in the table."""
+        self.went_on: set[str] = set()
+        """Which sides have sent something after the handshake: with both it never gives way."""
         self.last_seen = 0.0
         self.last_sent = 0
         """Which packet of the simulation was its last."""
@@ -298,7 +301,7 @@ class Simulation:
 
     def must_be_there(self, talk: Conversation) -> bool:
         timeout = DEFAULT_TIMEOUTS[State.UDP if talk.protocol == UDP else State.ESTABLISHED]
-        if talk.protocol == UDP and talk.last_sent <= self.last_full:
+        if len(talk.went_on) < 2 and talk.last_sent <= self.last_full:
             return False  # it may have given way
         return talk.sure and self.now - talk.last_seen < timeout - 1
 
@@ -339,6 +342,7 @@ class Simulation:
         assert talk.group.forward == "full_nat" or arrived.source == talk.client
         if reason in OPENING:
             talk.sure, talk.fresh = False, True
+            talk.went_on.clear()
             chosen = talk.group.find(arrived.destination)
             assert chosen is not None
             assert chosen.usable, "somebody new at a server that is not usable"
@@ -350,6 +354,8 @@ class Simulation:
         talk.last_seen, talk.last_sent = self.now, self.sent
         if talk.protocol == TCP and not flags & SYN:
             talk.seq += len(payload) + bool(flags & FIN)
+            if talk.sure:
+                talk.went_on.add("client")
         return True
 
     def from_server(self, talk: Conversation, flags: int = 0, payload: bytes | None = None) -> bool:
@@ -379,6 +385,8 @@ class Simulation:
             talk.sure = True
         elif not flags & SYN:
             talk.server_seq += len(payload) + bool(flags & FIN)
+            if talk.sure:
+                talk.went_on.add("server")
         return True
 
     def send(self, data: bytes) -> Seen:

@@ -7,7 +7,7 @@ neighbours come last), and undoing runs backwards.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
@@ -189,41 +189,34 @@ def plan_tun(
     return tuple(steps)
 
 
-def _elsewhere(
+def _behind(
     family: Family, services: Sequence[Service], host: HostView
-) -> list[tuple[str, IPNetwork]]:
-    """Return interfaces, each with real servers' networks that are not behind it."""
+) -> Iterator[tuple[tuple[str, ...], IPNetwork]]:
+    """Yield real servers' networks, each with the interfaces that it is behind."""
     behind: dict[tuple[str, ...], set[IPAddress]] = {}
     for ip in _real_servers(services, family):
         behind.setdefault(_way_to(host, ip)[1], set()).add(ip)
-    return [
-        (interface.name, net)
-        for devices, ips in sorted(behind.items())
-        for interface in host.interfaces
-        if interface.name != "lo" and interface.name not in devices
-        for net in _cover(host, ips)
-    ]
+    for devices, ips in sorted(behind.items()):
+        for net in _cover(host, ips):
+            yield devices, net
 
 
 def _foreign(family: Family, services: Sequence[Service], host: HostView) -> list[str]:
     """Return rules on what names a real server as its source and comes from elsewhere.
 
+    They name where it may come from, so that an interface that comes up later is not trusted.
     With full NAT its answers are captured by where they go to: such a packet is dropped.
     """
-    by_source = [service for service in services if not service.snats]
+    rules: list[str] = []
+    mark = "-j MARK --set-mark"
+    for devices, net in _behind(family, services, host):
+        if len(devices) == 1:
+            rules.append(f"! -i {devices[0]} -s {net} {mark} {FOREIGN_MARK:#x}")
+        else:
+            rules.append(f"-s {net} {mark} {FOREIGN_MARK:#x}")
+            rules += [f"-i {device} -s {net} {mark} 0" for device in devices]
     snats = _distinct((ip for service in services for ip in service.snats), family)
-    with_snat = [service for service in services if service.snats]
-    return [
-        *(
-            f"-i {device} -s {net} -j MARK --set-mark {FOREIGN_MARK:#x}"
-            for device, net in _elsewhere(family, by_source, host)
-        ),
-        *(
-            f"-i {device} -s {net} -d {ip} -j DROP"
-            for device, net in _elsewhere(family, with_snat, host)
-            for ip in snats
-        ),
-    ]
+    return rules + [f"-m mark --mark {FOREIGN_MARK:#x} -d {ip} -j DROP" for ip in snats]
 
 
 def _no_redirects(family: Family, services: Sequence[Service], host: HostView) -> list[str]:
@@ -311,12 +304,14 @@ def _tun_routing(
         )
     snats = _distinct((ip for service in services for ip in service.snats), family)
     with_snat = [service for service in services if service.snats]
-    for name, net in _elsewhere(family, with_snat, host):
+    for devices, net in _behind(family, with_snat, host):
         for ip in snats:
-            # Before the route to the snat address, by which all its packets reach the switch.
-            steps.append(
-                _rule(family, 0, ("from", str(net), "to", str(ip), "iif", name, "blackhole"))
-            )
+            # Only from there on to the route by which the snat address's packets reach the switch.
+            # (From lo is how the kernel looks up whether a source is a sound one: the way back.)
+            answers = ("from", str(net), "to", str(ip))
+            for name in (*devices, "lo"):
+                steps.append(_rule(family, 0, (*answers, "iif", name, "lookup", "main")))
+            steps.append(_rule(family, 1, (*answers, "blackhole")))
     lookup = ("lookup", str(table))
     # What the host itself says about a packet that it could not deliver to a real server.  Before
     # it, what it says to a real server (fragmentation needed, its own echo requests).
