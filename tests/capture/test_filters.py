@@ -34,3 +34,25 @@ def test_only_rules_about_the_vip_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     ran.clear()
     assert filters.about_vips([ipaddress.ip_address("10.0.1.9")]) == []
     assert ran == ["iptables"]
+
+
+def test_rules_in_chains_that_forward_leads_to_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = """\
+-P INPUT ACCEPT
+-P FORWARD ACCEPT
+-N alone
+-N inner
+-N loop
+-N web
+-A INPUT -d 10.0.1.100/32 -j DROP
+-A FORWARD -i eth0 -j web
+-A alone -d 10.0.1.100/32 -j ACCEPT
+-A inner -d 10.0.1.100/32 -p tcp -m tcp --dport 22 -j REJECT
+-A loop -j web
+-A web -g inner
+-A web -j loop
+"""
+    monkeypatch.setattr(filters, "run", lambda _argv: listed)
+    assert filters.about_vips([ipaddress.ip_address("10.0.1.100")]) == [
+        "iptables -A inner -d 10.0.1.100/32 -p tcp -m tcp --dport 22 -j REJECT"
+    ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lb_switch.capture.host.run import run
 from lb_switch.capture.interface import CaptureError
@@ -16,20 +16,40 @@ from lb_switch.packet.endpoint import IPAddress
 
 
 def about_vips(vips: Iterable[IPAddress]) -> list[str]:
-    """Return the rules of FORWARD that name one of these as the destination, as iptables has them.
+    """Return the rules on a forwarded packet's way that name one of these as the destination.
 
-    A rule about a whole network is left out: it may well be meant for others.
+    They stand as iptables has them: those of chain FORWARD and of the chains that it leads to.  A
+    rule about a whole network is left out: it may well be meant for others.
     """
     wanted = {ipaddress.ip_network(vip) for vip in vips}
     rules: list[str] = []
     for program, version in (("iptables", 4), ("ip6tables", 6)):
         if any(vip.version == version for vip in wanted):
             try:
-                listed = run((program, "-w", "-S", "FORWARD")).splitlines()
+                listed = run((program, "-w", "-S")).splitlines()
             except CaptureError:  # no such table: no rules
                 continue
-            rules += [f"{program} {line}" for line in listed if _destination(line) in wanted]
+            met = _on_the_way(listed)
+            rules += [f"{program} {line}" for line in met if _destination(line) in wanted]
     return rules
+
+
+def _on_the_way(rules: Sequence[str]) -> list[str]:
+    """Return the rules of FORWARD, and of every chain that it leads to."""
+    chains: dict[str, list[str]] = {}
+    for rule in rules:
+        command, chain, *_ = rule.split()
+        if command == "-A":
+            chains.setdefault(chain, []).append(rule)
+    reached, new = dict[str, None](), ["FORWARD"]
+    while new:
+        chain = new.pop()
+        if chain in chains and chain not in reached:
+            reached[chain] = None
+            for rule in chains[chain]:
+                words = rule.split()
+                new += [to for word, to in itertools.pairwise(words) if word in {"-j", "-g"}]
+    return [rule for chain in reached for rule in chains[chain]]
 
 
 def _destination(rule: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

@@ -23,10 +23,10 @@ from lb_switch.cli import (
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError, debugging
 from lb_switch.cli.invariant_check import InvariantCheck
+from lb_switch.cli.surroundings import Surroundings
 from lb_switch.service import notify
 
 if TYPE_CHECKING:
-    from lb_switch.capture.host.view import HostView
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.config.schema import Config
     from lb_switch.explain.views import ViewName
@@ -102,7 +102,6 @@ def _serve(
     what: explaining.Wanted,
     check_invariants: bool,
 ) -> None:
-    from lb_switch.capture.host.view import read as read_host
     from lb_switch.capture.interface import CaptureError
     from lb_switch.config.build import build
     from lb_switch.control.changes import Changes
@@ -120,9 +119,7 @@ def _serve(
     def ready() -> None:
         control.open()
         loop.register(control, lambda _now: control.handle_ready())
-        host = look_around()
-        for line in _advice(switch, config, host, capture_name):
-            click.echo(f"lb-switch: note: {line}", err=True)
+        surroundings.look(config)
         health.update(switch.virtual_servers.values())
         if bookkeeper is not None:
             bookkeeper.start(clock())
@@ -130,11 +127,6 @@ def _serve(
         click.echo(render.serving(config, capture_name))
         begin_to_explain()
         notify.notify(notify.READY)
-
-    def look_around() -> HostView:
-        host = read_host()
-        switch.note_host_addresses(host.own_addresses)
-        return host
 
     def tidy(now: float) -> None:
         loop.call_at(now + TIDY_SECONDS, tidy)
@@ -147,10 +139,11 @@ def _serve(
             for line in (f"{error}", *error.details):
                 announce.complain(f"reload: {line}")
         else:
-            look_around()
+            surroundings.look_again(operations.config)
             for line in changes or ["nothing changed"]:
                 announce.say(f"reload: {line}")
 
+    surroundings = Surroundings(switch, capture_name, announce.complain)
     capture = _make_capture(capture_name, config, switch)
     loop = Loop(
         switch,
@@ -166,7 +159,7 @@ def _serve(
         config,
         capture,
         path=path,
-        followers=[health.update],
+        followers=[health.update, lambda _: surroundings.look_after_change(operations.config)],
         around_reload=notify.reload_announced,
     )
     verbs = Verbs(switch, clock, health, Changes(operations, clock))
@@ -213,14 +206,3 @@ def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
 
     return TunCapture(virtual_servers)
 
-
-def _advice(switch: Switch, config: Config, host: HostView, capture_name: str) -> list[str]:
-    from lb_switch.capture.host.filters import about_vips
-    from lb_switch.cli.advice import own_vips, public_hash_key, where_nat_fails, without_effect
-
-    groups = switch.virtual_servers.values()
-    lines = where_nat_fails(groups, host) + public_hash_key(config)
-    if capture_name == "nfqueue":
-        lines += own_vips(groups, host)
-        lines += without_effect(about_vips(each.endpoint.ip for each in groups))
-    return lines
