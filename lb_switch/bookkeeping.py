@@ -132,6 +132,29 @@ class Bookkeeping:
 
     # -- the middle ------------------------------------------------------------------------
 
+    def begin_again(self, connection: Connection, now: float) -> None:
+        """Let a new connection begin in SYN_RECV where this one ends: same ports, same real server.
+
+        Nothing that the old one has proved holds for the new one.
+        """
+        old, real_server = connection.state, connection.real_server
+        self._queues.leave(connection)
+        if self.observer is not None:
+            cause = "its real server took a new one on these ports"
+            self.observer(ConnectionEvent(now, Stage.CLOSED, connection, old, old, cause))
+        if old not in ACTIVE:
+            real_server.inactive -= 1
+            real_server.active += 1
+        real_server.connections_total += 1
+        connection.state = State.SYN_RECV
+        connection.tally = 0
+        connection.unsettled = None
+        connection.last_seen = now
+        self._queues.join(connection, now)
+        self._connections.note_state(connection, old)
+        if self.observer is not None:
+            self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, connection.state))
+
     def change_state(self, connection: Connection, new: State, now: float) -> None:
         """Bring a connection to another state, its deadline and the accounts with it."""
         old = connection.state

@@ -14,7 +14,10 @@ acknowledged last, and sees what it says next:
   exactly where the other side has acknowledged.
 * A handshake is complete when the client acknowledges the real server's SYN, which who forges his
   source address does not see, and whose number is random (RFC 6528).
-* A SYN inside a connection, and a segment without ACK, are refused by every receiver.
+* A SYN inside a connection is refused by a real server that still has it.  One that has forgotten
+  it takes the SYN, which begins a new connection, or refuses it with a RST, which closes this one:
+  in both cases it acknowledges that very SYN (RFC 9293, section 3.10.7.1 and 2).
+* A segment without ACK is refused by every receiver.
 * A damaged checksum changes no state.
 
 Both roads come by here with every segment that may change a state.
@@ -85,6 +88,13 @@ class TCPTracker:
         sequence, acknowledged, offset, flags = _SEGMENT(buffer, l4)
         sender = _ORIGINAL if to_server else _REPLY
         if flags & RST:
+            refusal = flags & ACK and sequence == 0
+            if refusal and _answers_syn(connection, sender, acknowledged):
+                if _is_damaged(connection, sender, buffer, l4, end, partial):
+                    return False
+                connection.unsettled = None
+                self._change(connection, _CLOSE, now)
+                return True
             if not self._reset_is_exact(connection, sender, sequence, acknowledged, flags):
                 return False
             if _is_damaged(connection, sender, buffer, l4, end, partial):
@@ -102,7 +112,17 @@ class TCPTracker:
             if connection.unsettled in (HANDSHAKE, EARLY_DATA):
                 connection.unsettled = None
             self._change(connection, TABLE[sender, Segment.ACK][_SYN_RECV], now)
-        elif flags & SYN or not flags & ACK:
+        elif flags & SYN:
+            if opens(flags):
+                if to_server and connection.state not in REUSABLE:
+                    _watched(connection).syn = sequence + 1 & 0xFFFFFFFF
+            elif _answers_syn(connection, sender, acknowledged) and not _is_damaged(
+                connection, sender, buffer, l4, end, partial
+            ):
+                self._books.begin_again(connection, now)
+                _completes_handshake(connection, sender, sequence, acknowledged, flags)
+            return True
+        elif not flags & ACK:
             return True
         connection.note_acked(sender, acknowledged)
         if connection.unsettled is not None:
@@ -141,6 +161,8 @@ class TCPTracker:
     ) -> None:
         """See what a segment tells of the FINs and RSTs that passed before it."""
         other = _OTHER[sender]
+        if sender is _REPLY:
+            unsettled.syn = None  # It has the connection still.
         # What takes something back must be sure to be its sender's, as a FIN or a RST must:
         # it continues exactly where the other side has acknowledged.
         closed_by = unsettled.closed_by
@@ -220,6 +242,12 @@ def opens(flags: int) -> bool:
 def reuses_ports(flags: int, connection: Connection) -> bool:
     """Whether a client's segment opens a new connection on the ports of this closed one."""
     return connection.state in REUSABLE and opens(flags)
+
+
+def _answers_syn(connection: Connection, sender: Direction, acknowledged: int) -> bool:
+    """Whether a segment is the real server's, about the client's SYN inside this connection."""
+    unsettled = connection.unsettled
+    return sender is _REPLY and unsettled is not None and unsettled.syn == acknowledged
 
 
 def _watched(connection: Connection) -> Unsettled:

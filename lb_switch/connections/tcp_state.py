@@ -20,7 +20,8 @@ The rules
   proves to have been none is taken back: `WITHOUT_FIN`.
 * A SYN in TIME_WAIT or CLOSE is a new connection on the same ports: not in this table, because it
   replaces the entry.  A SYN inside a live connection changes nothing: the real server answers a
-  stray one with a challenge ACK (RFC 5961, section 4).
+  stray one with a challenge ACK (RFC 5961, section 4).  If it takes the SYN instead, a new
+  connection begins on the same ports; if it refuses it, this one is closed.
 """
 
 from __future__ import annotations

@@ -17,9 +17,11 @@ class Unsettled:
     `closed_by`, `closed_at`   direction and sequence number of the RST that was believed
     `before`   the state that it ended
     `proved`   whether the client had proved to be there by then
+    `syn`      the acknowledgement of a client's SYN inside the connection, which its real server
+               has not answered yet
     """
 
-    __slots__ = ("before", "closed_at", "closed_by", "fins", "proved", "resets")
+    __slots__ = ("before", "closed_at", "closed_by", "fins", "proved", "resets", "syn")
 
     def __init__(self) -> None:
         self.fins: list[int | None] = [None, None]
@@ -28,11 +30,12 @@ class Unsettled:
         self.closed_at = 0
         self.before = State.ESTABLISHED
         self.proved = False
+        self.syn: int | None = None
 
     @property
     def nothing_left(self) -> bool:
         """Whether there is nothing to watch for."""
-        return self.fins == self.resets == [None, None]
+        return self.syn is None and self.fins == self.resets == [None, None]
 
 
 HANDSHAKE = Unsettled()

@@ -205,4 +205,3 @@ def _make_capture(name: str, config: Config, switch: Switch) -> LiveCapture:
     from lb_switch.capture.tun import TunCapture
 
     return TunCapture(virtual_servers)
-
