@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 from math import gcd
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lb_switch.scheduling.wrr import WeightedRoundRobin
+from lb_switch.servers import RealServer
 from tests.scheduling.groups import group, picks, set_health
 
 weights = st.lists(st.integers(1, 30), min_size=1, max_size=8)
@@ -42,19 +44,54 @@ def test_nobody_is_ever_two_connections_ahead_of_or_behind_its_share(
             assert abs(count * total - choice * weight) < 2 * total
 
 
-@given(weights, st.integers(0, 40), st.data())
-def test_a_changed_group_starts_an_exact_cycle(
-    group_weights: list[int], before: int, data: st.DataObject
+@given(weights, st.lists(st.tuples(st.integers(0, 7), st.integers(1, 30), st.integers(0, 40))))
+def test_changes_of_weights_keep_what_each_is_owed(
+    group_weights: list[int], changes: list[tuple[int, int, int]]
+) -> None:
+    """Whoever changes them, and how often: nobody falls behind its share."""
+    web = group(WeightedRoundRobin(), *group_weights)
+    due = dict.fromkeys(web.real_servers, Fraction(0))
+    counts = Counter[RealServer]()
+    for place, weight, choices in changes:
+        server = web.real_servers[place % len(web.real_servers)]
+        server.weight = weight
+        web.refresh()
+        total = sum(each.weight for each in web.real_servers)
+        for each in web.real_servers:
+            due[each] += Fraction(choices * each.weight, total)
+        for letter in picks(web, choices):
+            counts[web.real_servers[ord(letter) - ord("a")]] += 1
+    for each in web.real_servers:
+        assert abs(counts[each] - due[each]) < max(2, len(web.real_servers))
+
+
+@given(weights, st.lists(st.tuples(st.integers(0, 7), st.integers(0, 40))))
+def test_servers_that_come_and_go_take_nobody_its_turn(
+    group_weights: list[int], changes: list[tuple[int, int]]
 ) -> None:
     web = group(WeightedRoundRobin(), 1, *group_weights)
-    picks(web, before)
-    gone = chr(ord("a") + data.draw(st.integers(0, len(group_weights))))
-    set_health(web, gone, False)
-    total = sum(server.weight for server in web.usable_servers)
-    counts = Counter(picks(web, total))
-    assert gone not in counts
-    for i, server in enumerate(web.real_servers):
-        assert counts[chr(ord("a") + i)] == (server.weight if server.usable else 0)
+    for place, choices in changes:
+        name = chr(ord("a") + 1 + place % len(group_weights))
+        server = web.real_servers[ord(name) - ord("a")]
+        set_health(web, name, not server.healthy)
+        counts = Counter(picks(web, choices))
+        total = sum(each.weight for each in web.usable_servers)
+        for each in web.real_servers:
+            letter = chr(ord("a") + web.real_servers.index(each))
+            due = Fraction(choices * each.weight, total) if each.usable else 0
+            assert abs(counts[letter] - due) < 2 * len(web.real_servers)
+
+
+def test_a_small_weight_among_large_ones_is_served_while_weights_change() -> None:
+    """One weight changed every 40 connections: the small one is due 1 in 151."""
+    web = group(WeightedRoundRobin(), 100, 1, 50)
+    counts = Counter[str]()
+    for number in range(200):
+        web.real_servers[0].weight = 100 + number % 2
+        web.refresh()
+        counts.update(picks(web, 40))
+    assert 51 <= counts["b"] <= 55
+    assert 2620 <= counts["c"] <= 2660
 
 
 def test_a_change_continues_after_the_last_chosen_among_equals() -> None:
