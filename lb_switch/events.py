@@ -28,6 +28,13 @@ class Choice(NamedTuple):
     candidates: tuple[RealServer, ...]
     passed_over: tuple[RealServer, ...]
 
+    def instead(self, another: RealServer, trouble: str) -> Choice:
+        """Return the choice of another one, because of a trouble with this one."""
+        place = str(self.real_server.endpoint)
+        why = f"next after {place}, towards which {trouble}"
+        explanation = Explanation(another, why, {"instead_of": place})
+        return self._replace(real_server=another, explanation=explanation)
+
 
 class PacketEvent(NamedTuple):
     """One packet was handled.

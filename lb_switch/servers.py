@@ -226,6 +226,11 @@ class VirtualServer:
         """Return the real server at this endpoint, or None."""
         return next((rs for rs in self.real_servers if rs.endpoint == endpoint), None)
 
+    def usable_after(self, real_server: RealServer, most: int) -> tuple[RealServer, ...]:
+        """Return the usable servers that follow one of them, once round, `most` at the most."""
+        place = self.usable_servers.index(real_server)
+        return (self.usable_servers[place + 1 :] + self.usable_servers[:place])[:most]
+
     def refresh(self) -> None:
         """Bring what is derived up to date after a change of weight, state or health."""
         for real_server in self.real_servers:

@@ -14,7 +14,7 @@ both give the same bytes, states and counts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lb_switch.bookkeeping import Bookkeeping, PortPoolExhaustedError
 from lb_switch.connections.connection import Connection
@@ -56,6 +56,8 @@ from lb_switch.verdict import Action, Reason, Verdict
 
 __all__ = ["Settings", "Switch"]
 
+OTHERS = 16
+"""Further real servers that are tried for one new connection, at the most."""
 EXPIRE_AT_ONCE = 1000
 """Connections looked at in one call of `handle_timers`: about a millisecond of work."""
 
@@ -444,24 +446,30 @@ class Switch:
                 return drop(Reason.HALF_OPEN_LIMIT, virtual_server)
         elif _lacks_checksum(packet):
             return Outcome(UDP_ZERO, virtual_server)
-        real_server = self._choose(key, virtual_server, now)
+        real_server, bound = self._choose(key, virtual_server, now)
         if real_server is None:
             return self._reject(packet, now, Reason.NO_REAL_SERVER, virtual_server)
-        return self._open(packet, virtual_server, real_server, state, now)
+        return self._open(packet, virtual_server, real_server, state, now, bound)
 
     def _is_forged(self, source: bytes) -> bool:
         """Whether nobody who sends to a VIP can have this address (RFC 1122, section 3.2.1.3)."""
         return is_nobodys(source) or source in self._own_addresses or source in self._host_addresses
 
-    def _choose(self, key: bytes, virtual_server: VirtualServer, now: float) -> RealServer | None:
-        """Pick the real server of a new connection; None when none is usable."""
+    def _choose(
+        self, key: bytes, virtual_server: VirtualServer, now: float
+    ) -> tuple[RealServer | None, bool]:
+        """Pick the real server of a new connection, None when none is usable.
+
+        The other part says whether persistence binds the client to it.
+        """
         servers = virtual_server.usable_servers
         if not servers:
-            return None
+            return None, False
         scheduler, persistence = virtual_server.scheduler, virtual_server.persistence
         real_server = explanation = None
         if persistence is not None:
             real_server = persistence.recall(key, servers, now)
+        bound = real_server is not None
         if real_server is None:
             if self._observer is not None:
                 explanation = scheduler.explain(key, servers)
@@ -469,7 +477,7 @@ class Switch:
         if self._observer is not None:
             others = tuple(each for each in virtual_server.real_servers if not each.usable)
             self._choice = Choice(real_server, explanation, servers, others)
-        return real_server
+        return real_server, bound
 
     def _open(
         self,
@@ -478,18 +486,36 @@ class Switch:
         real_server: RealServer,
         state: State,
         now: float,
+        bound: bool,
     ) -> Outcome:
-        """Open the connection and forward its first packet."""
-        try:
-            connection = self._books.open(
-                packet.protocol, packet.key, virtual_server, real_server, state, now
-            )
-        except PortPoolExhaustedError:
-            return self._reject(packet, now, Reason.PORT_POOL_EXHAUSTED, virtual_server)
-        except KeyClashError:
-            return self._reject(packet, now, Reason.KEY_CLASH, virtual_server)
-        except TableFullError:
-            return drop(Reason.TABLE_FULL, virtual_server)
+        """Open the connection and forward its first packet.
+
+        Where this real server cannot have it, others are tried, unless the client is `bound` to it
+        by persistence: that one is told no, and comes again from another port.
+        """
+        refused = Reason.KEY_CLASH
+        others: Iterator[RealServer] | None = None
+        while True:
+            try:
+                connection = self._books.open(
+                    packet.protocol, packet.key, virtual_server, real_server, state, now
+                )
+                break
+            except TableFullError:
+                return drop(Reason.TABLE_FULL, virtual_server)
+            except (KeyClashError, PortPoolExhaustedError) as error:
+                if others is None:
+                    if isinstance(error, PortPoolExhaustedError):
+                        refused = Reason.PORT_POOL_EXHAUSTED
+                    others = iter(() if bound else virtual_server.usable_after(real_server, OTHERS))
+                another = next(others, None)
+                if another is None:
+                    return self._reject(packet, now, refused, virtual_server)
+                if self._choice is not None:
+                    full = isinstance(error, PortPoolExhaustedError)
+                    trouble = "no source port is free" if full else "the client's port is in use"
+                    self._choice = self._choice.instead(another, trouble)
+                real_server = another
         if state is State.SYN_RECV:
             self._tracker.begin(connection, packet.buffer, packet.l4)
         elif state is State.ESTABLISHED:  # in mid-stream, or at its end

@@ -26,7 +26,6 @@ from operator import add
 from lb_switch.scheduling.interface import Explanation, Servers
 from lb_switch.servers import RealServer
 
-
 _UNIT = 1 << 16
 """What a weight of 1 counts, so that what is owed can be kept in proportion, in whole numbers."""
 
