@@ -29,6 +29,8 @@ from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import source_address
 from lb_switch.servers import RealServer, VirtualServer
 
+AGREEING = 3
+"""Ports looked at, where their holders are all of one sort."""
 FEW = 8
 """Ports looked at, where one of them may be had."""
 MOST = 32
@@ -128,7 +130,7 @@ class SourcePorts:
         """Return whose port may be taken, after so many looks at the most."""
         met: dict[int, list[Connection]] = {}
         for number in range(looks):
-            if number >= FEW and met:
+            if met and (number >= FEW or (number == AGREEING and len(met) == 1)):
                 break
             holder = self._connections.find(pool.protocol, pool.next_in_turn())
             if holder is not None and holder.path.port_pool is pool:
