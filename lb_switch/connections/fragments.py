@@ -9,6 +9,11 @@ What is refused: a byte of a datagram that comes twice (RFC 5722; so also a seco
 with which an attacker could have the ports rewritten after the decision), a later fragment inside
 the TCP header (RFC 3128), and an end beyond 65,535 bytes.  Everything is bounded: datagrams
 remembered, bytes held, time.
+
+At a few thousand datagrams a second a sender uses all of IPv4's identifications before `TIMEOUT`
+(RFC 4963): what is left of a datagram of which a part was lost would be joined with the next one of
+that identification, and poison it.  So a datagram is also over when `MAX_DISTANCE` others of its
+sender have begun since its last fragment (Linux's ipfrag_max_dist).
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ from lb_switch.verdict import Action
 
 TIMEOUT = 30.0
 """Seconds from the first one seen of a datagram (Linux's ipfrag_time)."""
+MAX_DISTANCE = 64
+"""Datagrams that may begin between two fragments of one, to the same destination."""
 MAX_DATAGRAMS = 4096
 MAX_HELD_BYTES = 4 << 20
 MAX_HELD_OF_ONE = 256
@@ -55,13 +62,24 @@ class HeldTooMuchError(Exception):
     """There is no room to hold this fragment."""
 
 
+class _Pair:
+    """A source and a destination (and IPv4's protocol) with datagrams under way."""
+
+    __slots__ = ("begun", "under_way")
+
+    def __init__(self) -> None:
+        self.begun = self.under_way = 0
+
+
 class Datagram:
     """One datagram under way: which parts came, what is held, and its fate once decided."""
 
-    __slots__ = ("_end", "_units", "deadline", "fate", "held", "held_bytes", "key")
+    __slots__ = ("_end", "_units", "deadline", "fate", "held", "held_bytes", "key", "number")
 
     def __init__(self, key: DatagramKey, deadline: float) -> None:
         self.key = key
+        self.number = 0
+        """How many of its pair had begun when its last fragment came."""
         self.deadline = deadline
         self.fate: Fate | None = None
         self.held: list[bytes] = []
@@ -95,6 +113,7 @@ class FragmentTracker:
         self, max_datagrams: int = MAX_DATAGRAMS, max_held_bytes: int = MAX_HELD_BYTES
     ) -> None:
         self._datagrams: OrderedDict[DatagramKey, Datagram] = OrderedDict()
+        self._pairs: dict[tuple[bytes, bytes, int], _Pair] = {}
         self._max_datagrams = max_datagrams
         self._max_held_bytes = max_held_bytes
         self.held_bytes = 0
@@ -111,7 +130,15 @@ class FragmentTracker:
 
     def find(self, packet: Packet) -> Datagram | None:
         """Return the datagram this fragment belongs to, if a part of it came before."""
-        return self._datagrams.get(_key(packet))
+        key = _key(packet)
+        datagram = self._datagrams.get(key)
+        if datagram is not None and self._is_too_far(datagram):
+            self._drop(key)
+            return None
+        return datagram
+
+    def _is_too_far(self, datagram: Datagram) -> bool:
+        return self._pairs[_pair(datagram.key)].begun - datagram.number > MAX_DISTANCE
 
     def note(self, packet: Packet, now: float) -> Datagram:
         """Note the arrival of a fragment.  Raises RefusedError, after which it must not go on."""
@@ -119,14 +146,28 @@ class FragmentTracker:
         assert fragment is not None
         if 0 < fragment.offset < tcp.MIN_LENGTH and packet.protocol == TCP:
             raise RefusedError
-        key = _key(packet)
-        datagram = self._datagrams.get(key)
+        datagram = self.find(packet)
         if datagram is None:
             if len(self._datagrams) >= self._max_datagrams:
                 self._drop(next(iter(self._datagrams)))
-            datagram = self._datagrams[key] = Datagram(key, now + TIMEOUT)
+            datagram = self._begin(_key(packet), now + TIMEOUT)
+        datagram.number = self._pairs[_pair(datagram.key)].begun
         datagram.note(fragment.offset, packet.end - fragment.start, not fragment.more)
         return datagram
+
+    def _begin(self, key: DatagramKey, deadline: float) -> Datagram:
+        datagram = self._datagrams[key] = Datagram(key, deadline)
+        pair = self._pairs.setdefault(_pair(key), _Pair())
+        pair.begun += 1
+        pair.under_way += 1
+        return datagram
+
+    def _finish(self, key: DatagramKey) -> Datagram:
+        pair = self._pairs[_pair(key)]
+        pair.under_way -= 1
+        if not pair.under_way:
+            del self._pairs[_pair(key)]
+        return self._datagrams.pop(key)
 
     def hold(self, packet: Packet, datagram: Datagram) -> None:
         """Keep a copy until the first fragment comes.  Raises HeldTooMuchError."""
@@ -148,7 +189,7 @@ class FragmentTracker:
     def forget_if_complete(self, datagram: Datagram) -> None:
         """Make the identification free again as soon as every part has come."""
         if datagram.complete and datagram.fate is not None:
-            del self._datagrams[datagram.key]
+            self._finish(datagram.key)
 
     def next_deadline(self) -> float | None:
         """When `expire` has something to do."""
@@ -162,7 +203,7 @@ class FragmentTracker:
             self._drop(next(iter(self._datagrams)))
 
     def _drop(self, key: DatagramKey) -> None:
-        datagram = self._datagrams.pop(key)
+        datagram = self._finish(key)
         self.expired += len(datagram.held)
         self.held_bytes -= datagram.held_bytes
 
@@ -172,3 +213,8 @@ def _key(packet: Packet) -> DatagramKey:
     # The protocol tells IPv4's 16-bit identifications apart; RFC 8200 needs none.
     protocol = packet.protocol if packet.version == 4 else 0
     return packet.source, packet.destination, packet.fragment.identification, protocol
+
+
+def _pair(key: DatagramKey) -> tuple[bytes, bytes, int]:
+    source, destination, _, protocol = key
+    return source, destination, protocol

@@ -389,3 +389,81 @@ def test_a_fragmented_echo_is_not_answered() -> None:
     first, second = fragments(whole, [4])
     assert send(switch, first).verdict == Verdict(Action.DROP, Reason.FRAGMENTED_ICMP)
     assert send(switch, second).verdict == Verdict(Action.DROP, Reason.FRAGMENT_OF_DROPPED)
+
+
+class Stream:
+    """Datagrams of two fragments, one after the other, whose identifications wrap around."""
+
+    def __init__(self, family: Family, to_client: bool, identifications: int) -> None:
+        self.switch = family.switch()
+        question = send(self.switch, udp(family.client, family.vip, b"question")).packet
+        ends = (family.client, family.vip)
+        if to_client:
+            ends = ((question.dst, question["UDP"].dport), family.client)
+        self.parts = [
+            fragments(udp(*ends, bytes(64)), [4], number) for number in range(identifications)
+        ]
+        self.sent = 0
+
+    def send(self, now: float, lost: int | None) -> int:
+        """Send the next datagram without its fragment `lost`; return how many parts go on."""
+        parts = self.parts[self.sent % len(self.parts)]
+        self.sent += 1
+        mark = self.sent.to_bytes(4, "big")
+        gone = 0
+        for place, part in enumerate(parts):
+            if place != lost:
+                seen = send(self.switch, part[:-4] + mark, now)
+                left = [seen.data] if seen.action is Action.FORWARD else []
+                left += seen.verdict.packets
+                assert all(each.endswith(mark) for each in left), "a part of another datagram"
+                gone += len(left)
+        while (due := self.switch.next_deadline()) is not None and due <= now:
+            self.switch.handle_timers(now)
+        return gone
+
+
+@families
+@pytest.mark.parametrize("to_client", [False, True], ids=["to_server", "to_client"])
+@pytest.mark.parametrize("lost", [0, 1], ids=["first", "second"])
+def test_what_a_loss_leaves_poisons_no_later_datagram(
+    family: Family, to_client: bool, lost: int
+) -> None:
+    """Identifications wrap in 22 s, as 16 bits do at 3,000 datagrams a second."""
+    stream = Stream(family, to_client, 218)
+    for number in range(5 * 60 * 10):
+        is_hurt = number % 100 == 7
+        gone = stream.send(number / 10, lost if is_hurt else None)
+        assert gone == (2 if not is_hurt else lost), f"datagram {number}"
+    check_invariants(stream.switch)
+
+
+@families
+def test_fragments_may_come_late_among_others(family: Family) -> None:
+    stream = Stream(family, False, 200)
+    late = stream.parts[199]
+    held = send(stream.switch, late[1])
+    assert held.reason is Reason.FRAGMENT_HELD
+    for _ in range(bounds.MAX_DISTANCE):
+        assert stream.send(0.0, None) == 2
+    verdict = send(stream.switch, late[0]).verdict
+    assert (verdict.action, len(verdict.packets)) == (Action.FORWARD, 1)
+    assert send(stream.switch, late[1]).reason is Reason.FRAGMENT_HELD
+    for _ in range(bounds.MAX_DISTANCE + 1):
+        stream.send(0.0, None)
+    verdict = send(stream.switch, late[0]).verdict
+    assert (verdict.action, len(verdict.packets)) == (Action.FORWARD, 0)
+    assert stream.switch.counters[Reason.FRAGMENT_EXPIRED] == 1
+    check_invariants(stream.switch)
+
+
+def test_the_datagrams_of_others_age_nobodys() -> None:
+    """Not those of another destination, nor of another protocol."""
+    switch = make_switch()
+    waiting = fragments(udp(CLIENT, VIP, bytes(64)), [4], 9999)
+    assert send(switch, waiting[1]).reason is Reason.FRAGMENT_HELD
+    for number in range(3 * bounds.MAX_DISTANCE):
+        other = ("10.0.1.12", CLIENT[1])
+        send(switch, fragments(udp(other, VIP, bytes(64)), [4], number)[1])
+        send(switch, fragments(tcp(CLIENT, VIP, "S", bytes(64)), [4], number)[1])
+    assert send(switch, waiting[0]).action is Action.FORWARD
