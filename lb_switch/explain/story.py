@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb_switch.explain.describe import Summary, summarise
+from lb_switch.explain.describe import Summary, is_group_membership, summarise
 from lb_switch.explain.reasons import sentence
 from lb_switch.explain.schema import (
     ChoiceEntry,
@@ -54,9 +54,11 @@ class Story:
         yield ""
 
     def show(self, record: Record) -> Iterator[str]:
-        """Tell one record."""
+        """Tell one record.  What kernels tell of multicast groups (MLD, IGMP) is left out."""
         self._who.learn(record)
         if isinstance(record, PacketRecord):
+            if is_group_membership(record.bytes_before):
+                return
             yield from self.packet(record)
             yield ""
         elif isinstance(record, ConnectionRecord):

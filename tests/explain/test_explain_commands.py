@@ -168,7 +168,8 @@ def test_seek(run: Run) -> None:
     assert headlines("--packet", "29-") == ["#29", "#30"]
     assert headlines("--packet", "2-4", "--connection", "1") == ["#2", "#3", "#4"]
     assert headlines("--start", "2.2") == [f"#{number}" for number in range(24, 31)]
-    assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28"]
+    # The last one met the end of the connection, and was answered with a RST.
+    assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28", "#29"]
 
 
 @pytest.mark.parametrize(
