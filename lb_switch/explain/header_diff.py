@@ -70,6 +70,8 @@ class HeaderDiff:
         )
         name = f"    {old.name:<{_NAME - 2}}"
         if max(len(left), len(right)) <= _VALUE:
+            if changed and old.name in {"time to live", "hop limit"}:
+                right += " (the switch is one hop)"
             line = f"{name} {left:<{_VALUE}} {mark} {right}".rstrip()
             yield style.paint("changed", line) if changed else line
             return
