@@ -204,6 +204,14 @@ def test_no_picture_is_made_of_nothing(run: Run, tmp_path: Path) -> None:
     assert not target.exists()
 
 
+def test_diff_of_what_changed_alone(run: Run) -> None:
+    text = run("explain", "diff", "--from", VECTOR, "--packet", "2", "--changed").stdout
+    assert len(text.splitlines()) < 24
+    assert "packet 2 at 0.500000: server → client, SYN ACK (known connection)\n" in text
+    assert "    source             10.0.2.11                   ≠ 10.0.1.100\n" in text
+    assert "sequence" not in text
+
+
 def test_at_the_pace_of_the_recording(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)

@@ -120,16 +120,19 @@ def story(ascii_only: bool, source: Path, **playing: Any) -> None:
 @command.command("diff", short_help="Lay original and rewritten headers side by side.")
 @_source
 @checksum_option
-def diff(ascii_only: bool, source: Path, checksum: bool, **playing: Any) -> None:
+@click.option("--changed", is_flag=True, help="Only the fields that the switch changed.")
+def diff(ascii_only: bool, source: Path, checksum: bool, changed: bool, **playing: Any) -> None:
     """Lay the original and the rewritten headers side by side, field by field.
 
     \b
     Examples:
+      lb-switch explain diff --from rec.jsonl --packet 1 --changed
       lb-switch explain diff --from rec.jsonl --packet 1-3
       lb-switch explain diff --from rec.jsonl --packet 1 --checksum
     """  # noqa: D301
     with _recording(source) as recording:
-        _show("diff", recording, _played(recording, **playing), ascii_only, checksum=checksum)
+        records = _played(recording, **playing)
+        _show("diff", recording, records, ascii_only, checksum=checksum, changed=changed)
 
 
 @command.command("ladder")
@@ -242,13 +245,14 @@ def _show(
     ascii_only: bool,
     *,
     checksum: bool = False,
+    changed: bool = False,
 ) -> None:
     """Print a view of a recording as it is read."""
     from lb_switch.explain import views
     from lb_switch.explain.style import Style
 
     style = Style.of(sys.stdout, ascii_only=ascii_only)
-    view = views.make(name, recording.header, style, checksum=checksum)
+    view = views.make(name, recording.header, style, checksum=checksum, changed=changed)
     write(view.begin())
     for record in records:
         write(view.show(record))
