@@ -122,8 +122,8 @@ class HeaderDiff:
         text = f"changed: {len(changed)} of {record.length:,} bytes"
         counts = _by_field(dissect(after), changed)
         if self._changed:
-            kept = sum(len(layer.fields) for layer in dissect(after)) - len(counts)
-            text += f"; {kept} fields stayed as they were"
+            stayed = sum(len(layer.fields) for layer in dissect(after)) - len(counts)
+            text += f"; {stayed} fields stayed as they were"
         elif counts:
             text += f" ({', '.join(f'{name} {count}' for name, count in counts.items())})"
         yield from self._style.fill(text, 2)

@@ -134,7 +134,7 @@ class Selection:
         Raises NothingSelectedError in the end if a part was wanted and nothing is in it.
         """
         header = recording.header
-        followed = _Followed(header, self.connection) if self.connection else None
+        followed = Followed(header, self.connection) if self.connection else None
         last, found = 0, False
         for record in recording:
             if isinstance(record, PacketRecord):
@@ -180,7 +180,7 @@ class Selection:
         return True
 
 
-class _Followed:
+class Followed:
     """The connections that are wanted, from their first packet to their end.
 
     What happens to their real server while they live concerns them as well, and so does the packet
@@ -194,6 +194,7 @@ class _Followed:
         self._alive: dict[int, tuple[str | None, str]] = {}
 
     def concerns(self, record: Record) -> bool:
+        """Whether a record is about them.  To be asked of every record, in order."""
         self._endings.learn(record)
         if isinstance(record, DroppedRecord | EndRecord):
             return True
@@ -206,7 +207,7 @@ class _Followed:
             connection = self._endings.connection_of(record, summary)
         else:
             return False
-        if connection is None or not self._is(connection):
+        if connection is None or not self.is_meant(connection):
             return False
         if isinstance(record, ConnectionRecord) and record.stage == "closed":
             self._alive.pop(connection.number, None)
@@ -214,7 +215,8 @@ class _Followed:
             self._alive[connection.number] = (record.virtual_server, connection.real)
         return True
 
-    def _is(self, connection: ConnectionEntry) -> bool:
+    def is_meant(self, connection: ConnectionEntry) -> bool:
+        """Whether a connection is one of those that are wanted."""
         address = connection.client.rpartition(":")[0].strip("[]")
         return self._which in {
             str(connection.number),

@@ -313,6 +313,6 @@ def test_states_and_schema(run: Run) -> None:
 
 def test_help_names_the_views(run: Run) -> None:
     text = run("explain", "-h").stdout
-    for name in (*NAMES, "states", "schema"):
+    for name in (*NAMES, "choice", "states", "schema"):
         assert name in text
         assert run("explain", name, "-h").exit_code == 0
