@@ -18,7 +18,7 @@ OUT_OF_SERVICE = "real server out of service"
 
 
 class Endings:
-    """Learns from each record, in order.  Keeps what is alive, and what ended at this moment."""
+    """Learns from each record, in order.  Keeps who is alive, and what changed at this moment."""
 
     def __init__(self, header: Header) -> None:
         self._servers = {
@@ -28,9 +28,9 @@ class Endings:
         }
         """Real servers as they were last told, and why they are so."""
         self._alive: dict[tuple[str | None, str], set[int]] = {}
-        self._ended: dict[frozenset[str], ConnectionEntry] = {}
+        self._changed: dict[frozenset[str], ConnectionEntry] = {}
+        """Connections that ended, or changed, at `_time`."""
         self._time = 0.0
-        """When those ended."""
 
     def learn(self, record: Record) -> None:
         """Note who is alive, and how the real servers are."""
@@ -42,21 +42,24 @@ class Endings:
             place = record.virtual_server, connection.real
             if record.stage != "closed":
                 self._alive.setdefault(place, set()).add(connection.number)
-                return
-            self._alive.get(place, set()).discard(connection.number)
+            else:
+                self._alive.get(place, set()).discard(connection.number)
             if record.time != self._time:
-                self._time, self._ended = record.time, {}
+                self._time, self._changed = record.time, {}
             for ends in (
                 {connection.client, connection.virtual},
                 {connection.source, connection.real},
             ):
-                self._ended[frozenset(ends)] = connection
+                self._changed[frozenset(ends)] = connection
 
     def connection_of(self, record: PacketRecord, summary: Summary) -> ConnectionEntry | None:
-        """Return the connection of a packet, also the one that this very packet found and ended."""
+        """Return the connection of a packet.
+
+        Also the one that this very packet found and ended: it is no longer its connection.
+        """
         if record.connection is not None or record.time != self._time:
             return record.connection
-        return self._ended.get(frozenset(summary[:2]))
+        return self._changed.get(frozenset(summary[:2]))
 
     def news(self, record: ServerRecord) -> str:
         """Say in a phrase what is new of a real server that has connections; "" if nothing is.
@@ -78,11 +81,14 @@ class Endings:
         """Say why a connection left the table.  name: what its real server is called."""
         if record.cause == "timeout":
             return f"timeout in {record.state}"
+        return (record.cause == OUT_OF_SERVICE and self.fault(record, name)) or record.cause
+
+    def fault(self, record: ConnectionRecord, name: str) -> str:
+        """Say what is wrong with the real server of a connection; "" if nothing is."""
         known = self._servers.get((record.virtual_server or "", record.connection.real))
-        if record.cause != OUT_OF_SERVICE or known is None:
-            return record.cause
-        condition = _condition(*known)
-        return f"{name} {condition}" if condition else record.cause
+        if known is None or (known[0].healthy and known[0].state == "ready"):
+            return ""
+        return f"{name} {_condition(*known)}"
 
 
 def _condition(server: RealServerEntry, cause: str) -> str:

@@ -75,7 +75,7 @@ class Rungs:
         self._endings = Endings(header)
         self._last: Lanes | None = None
         self._untold: ConnectionRecord | None = None
-        """A removal, told before the packet that causes it, and to be drawn below that."""
+        """A change or removal, told before the packet that causes it, to be drawn below that."""
         self._real = {
             server.address
             for virtual_server in header.virtual_servers
@@ -88,7 +88,10 @@ class Rungs:
         What hosts tell their routers of groups (MLD, IGMP) is nobody's conversation: none.
         """
         self.who.learn(record)
-        rungs = self._with_untold(record, self._of(record))
+        untold, self._untold = self._untold, None
+        rungs = self._of(record)
+        if untold is not None:
+            rungs = self._with_untold(untold, record, rungs)
         self._endings.learn(record)
         if rungs:
             self._last = rungs[-1].lanes
@@ -96,12 +99,10 @@ class Rungs:
 
     def _of(self, record: Record) -> list[Rung]:
         if isinstance(record, ConnectionRecord):
-            if record.stage != "closed":
-                return []
-            if record.cause == OUT_OF_SERVICE:
+            if record.stage == "changed" or record.cause == OUT_OF_SERVICE:
                 self._untold = record
                 return []
-            return self._removal(record)
+            return self._change(record) if record.stage == "closed" else []
         if isinstance(record, ServerRecord):
             news = self._endings.news(record)
             name = self.who.short(record.real_server.address)
@@ -118,31 +119,34 @@ class Rungs:
             rung = self._stopped(record, lanes, before, time)
         return [rung, *self._answers(record, lanes, time, rung.inward)]
 
-    def _with_untold(self, record: Record, rungs: list[Rung]) -> list[Rung]:
-        """Add the removal that is still to be told: to its packet, if this is it, else before."""
-        removed = self._untold
-        if removed is None or removed is record:
-            return rungs
-        self._untold = None
-        if rungs and isinstance(record, PacketRecord) and record.connection is None:
+    def _with_untold(
+        self, untold: ConnectionRecord, record: Record, rungs: list[Rung]
+    ) -> list[Rung]:
+        """Add what is still to be told: to its packet, if this is it, else before."""
+        if rungs and isinstance(record, PacketRecord):
+            if record.connection == untold.connection:
+                return rungs  # it says so itself
             first, *others = rungs
-            if first.lanes == self._lanes_of(removed.connection, removed.virtual_server):
-                return [first._replace(after=self._removed(removed)), *others]
-        return [*self._removal(removed), *rungs]
+            lanes = self._lanes_of(untold.connection, untold.virtual_server)
+            if record.connection is None and first.lanes == lanes:
+                return [first._replace(after=self._new(untold)), *others]
+        return [*self._change(untold), *rungs]
 
-    def _removed(self, record: ConnectionRecord) -> str:
-        why = self._endings.why(record, self.who.short(record.connection.real))
-        return f"removed: {why}"
+    def _new(self, record: ConnectionRecord) -> str:
+        name = self.who.short(record.connection.real)
+        if record.stage == "closed":
+            return f"removed: {self._endings.why(record, name)}"
+        fault = self._endings.fault(record, name)
+        return f"{record.state}: {fault}" if fault else record.state
 
-    def _removal(self, record: ConnectionRecord) -> list[Rung]:
-        """Tell the end of a connection where it is drawn, or by its number among others."""
-        lanes, text = (
-            self._lanes_of(record.connection, record.virtual_server),
-            self._removed(record),
-        )
+    def _change(self, record: ConnectionRecord) -> list[Rung]:
+        """Tell what became of a connection where it is drawn, or by its number among others."""
+        lanes = self._lanes_of(record.connection, record.virtual_server)
+        text = self._new(record)
         if self._last in {None, lanes}:
             return self._between(record.time, text, lanes)
-        text = f"connection {record.connection.number} is {text}"
+        is_now = "is" if record.stage == "closed" else "is now"
+        text = f"connection {record.connection.number} {is_now} {text}"
         return self._between(record.time, text, self._last)
 
     def _between(self, time: float, text: str, lanes: Lanes | None) -> list[Rung]:

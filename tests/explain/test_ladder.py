@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import groupby
 from xml.etree import ElementTree
@@ -156,6 +157,31 @@ def test_a_removal_without_a_packet_is_told_where_it_happens() -> None:
 def test_a_reset_closes_below_its_arrow() -> None:
     after = [(rung.left.what, rung.after) for rung in chosen("4") if rung.left is not None]
     assert after == [("SYN", "SYN_RECV"), ("RST", "CLOSE")]
+
+
+def test_a_state_that_no_packet_changed_is_told_between_them() -> None:
+    lines = [line for line in told.lines() if b'"number":21,"verdict"' not in line]
+    told_then = [(rung.number, rung.after) for rung in chosen("4", lines)]
+    assert told_then == [
+        (20, "SYN_RECV"),
+        (0, "CLOSE"),
+        (0, "s1 is down: timeout after 1.0 s"),
+        (0, "removed: timeout in CLOSE"),
+    ]
+    others = [line for line in lines if b'"number":20,"verdict"' not in line]
+    assert sum("[connection 4 is now CLOSE]" in line for line in told.shown("ladder", others)) == 1
+
+
+def test_an_entry_that_its_last_packet_only_closes_says_why() -> None:
+    """The packet that is answered with a RST is in the entry's own view then as well."""
+    lines = told.lines()
+    (at,) = [i for i, line in enumerate(lines) if b'"real server out of service"' in line]
+    record = json.loads(lines[at]) | {"stage": "changed", "state": "CLOSE", "cause": ""}
+    lines[at] = json.dumps(record).encode() + b"\n"
+    *_, data, rst = chosen("7", lines)
+    assert (data.number, data.after) == (29, "CLOSE: s1 is down: timeout after 1.0 s")
+    assert rst.left is not None
+    assert rst.left.what == "RST"
 
 
 @pytest.mark.parametrize("vip", [VIP, VIP6], ids=["v4", "v6"])
