@@ -49,12 +49,11 @@ def is_group_membership(data: bytes) -> bool:
 
     MLD (RFC 2710, RFC 9777: ICMPv6 types 130, 131, 132 and 143) or IGMP (protocol 2).
     """
-    own = [layer for layer in dissect(data) if not layer.quoted]
-    if not own or not own[0].is_ip:
+    if len(data) < 20 or data[0] >> 4 == 4:
+        return len(data) >= 20 and data[9] == _IGMP
+    if data[0] >> 4 != 6 or data[24:25] != b"\xff":  # looked at first, as few packets go on
         return False
-    if own[0].name == "IPv4":
-        return own[0].value("protocol") == _IGMP
-    l4 = _l4(own)
+    l4 = _l4([layer for layer in dissect(data) if not layer.quoted])
     return l4 is not None and l4.name == "ICMPv6" and data[l4.start] in _MLD
 
 

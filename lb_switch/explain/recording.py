@@ -203,8 +203,10 @@ class Followed:
         if isinstance(record, ConnectionRecord):
             connection: ConnectionEntry | None = record.connection
         elif isinstance(record, PacketRecord):
-            summary = summarise(record.bytes_before, record.length)
-            connection = self._endings.connection_of(record, summary)
+            connection = record.connection
+            if connection is None:
+                summary = summarise(record.bytes_before, record.length)
+                connection = self._endings.connection_of(record, summary)
         else:
             return False
         if connection is None or not self.is_meant(connection):
