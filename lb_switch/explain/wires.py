@@ -43,7 +43,7 @@ def on_the_wires(event: PacketEvent, routed: bool) -> PacketEvent:
 
 
 def _before_routing(packet: bytes) -> bytes:
-    if len(packet) < 20:
+    if len(packet) < 20 or packet[0] >> 4 not in {4, 6}:
         return packet
     ttl = packet[8] if packet[0] < 0x50 else packet[7]
     return packet if ttl in _FIRST_TTLS else with_hop_back(packet)

@@ -112,7 +112,12 @@ def test_what_the_host_itself_sent_came_by_no_wire(first: int) -> None:
 
 
 def test_what_is_no_packet_is_kept() -> None:
-    for data in (b"", b"\x45\0\0\x55abc", bytes(IPv6(src="fd00::1", dst="fd00::2", hlim=1))[:19]):
+    for data in (
+        b"",
+        b"\x45\0\0\x55abc",
+        bytes(IPv6(src="fd00::1", dst="fd00::2", hlim=1))[:19],
+        b"\xf0" * 60,
+    ):
         event = event_of(data, make_switch())
         for routed in (True, False):
             shown = on_the_wires(event, routed)
