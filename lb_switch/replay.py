@@ -18,6 +18,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from lb_switch.capture.hop import with_hop_taken
 from lb_switch.capture.link import LINK_TYPES
 from lb_switch.capture.record import NANOSECONDS, CaptureFileError, Record
 from lb_switch.events import Event, PacketEvent
@@ -92,6 +93,7 @@ class Replay:
     while results and sent records keep the timestamp of the file.  Before each record the timers
     that are due by then are run.  A forwarded frame keeps its link-layer header and whatever
     trails the IP packet (Ethernet padding) as they were; the switch's own packets get no padding.
+    What is forwarded has passed one router: its TTL (hop limit) is one less, as live.
 
     The switch's `observer` is called as usual if it has one.
 
@@ -134,9 +136,13 @@ class Replay:
         frame = bytearray(record.data)
         header = _Header(record, start, _source(record.data[start:]))
         verdict = self._ask_switch(number, frame, start, now)
+        packets = list(verdict.packets)
         if verdict.action is Action.FORWARD:
-            sent.append(record._replace(data=bytes(frame)))
-        sent += [header.put_before(packet, record.time_ns) for packet in verdict.packets]
+            # Live, the host's forwarding does that.
+            packets = [with_hop_taken(packet) for packet in verdict.packets]
+            data = bytes(frame[:start]) + with_hop_taken(bytes(frame[start:]))
+            sent.append(record._replace(data=data))
+        sent += [header.put_before(packet, record.time_ns) for packet in packets]
         if start < len(frame):
             self._headers[frame[start] >> 4] = header
         return Result(number, record, verdict, self._event, tuple(sent))

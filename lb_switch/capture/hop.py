@@ -48,6 +48,11 @@ def with_hop_back(packet: bytes) -> bytes:
     return bytes(buffer)
 
 
+def with_hop_taken(packet: bytes) -> bytes:
+    """Return a copy of an IP packet as a router sends it on; one without a hop left is kept."""
+    return after_one_hop(packet) or packet
+
+
 def after_one_hop(packet: bytes) -> bytes | None:
     """Return a copy of an IP packet as a router sends it on; None if that was its last hop."""
     buffer = bytearray(packet)

@@ -46,6 +46,10 @@ class Capture(Protocol):
 class LiveCapture(Capture, Protocol):
     """A capture whose host rules follow changes of the configuration."""
 
+    @property
+    def routed(self) -> bool:
+        """Whether the host's forwarding has taken its hop of the packet at hand already."""
+
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make the host's rules fit these virtual servers and their real servers.
 

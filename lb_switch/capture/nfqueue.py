@@ -88,6 +88,7 @@ class NfqueueCapture:
         self._captured: frozenset[bytes] = frozenset()
         self._buffer = bytearray(_FULL + MESSAGE_SIZE)
         self._view = memoryview(self._buffer)
+        self._hook = _PREROUTING
         self._reader = MessageReader()
         self._alone = True
         """Whether the last batch was of one packet."""
@@ -151,6 +152,11 @@ class NfqueueCapture:
         """Return the netlink socket's file descriptor."""
         return self._socket.fileno() if self._socket else -1
 
+    @property
+    def routed(self) -> bool:
+        """Whether the host has taken its hop of the packet at hand already."""
+        return self._hook != _PREROUTING
+
     def handle_batch(self, switch: Switch, now: float, limit: int) -> int:
         """Handle at most `limit` queued packets; returns how many.
 
@@ -174,6 +180,7 @@ class NfqueueCapture:
                 if packet is None:
                     continue
                 packet_id, hook, start, end, cut, info = packet
+                self._hook = hook
                 try:
                     if cut:
                         action, _, packets = switch.note_cut_packet()

@@ -53,6 +53,8 @@ class TunCapture:
     """
 
     name = "tun"
+    routed = True
+    """The host has taken its hop of whatever is read here."""
 
     def __init__(
         self,
@@ -172,15 +174,18 @@ class TunCapture:
                 except OSError:
                     self.write_errors += 1
             if packets:
-                # Fragments released by the first of their datagram go on as it does.
-                self.send(map(with_hop_back, packets) if action is forward else packets)
+                self.send(packets)
         return limit
 
     def send(self, packets: Iterable[bytes]) -> None:
-        """Write self-made packets, with a virtio header that says: nothing left to do."""
+        """Write self-made packets, and fragments that the first of their datagram released.
+
+        The virtio header says: nothing left to do.  The host's forwarding takes the hop again that
+        is given here, so that they leave as they are.
+        """
         for packet in packets:
             try:
-                os.writev(self._fd, (_NO_HEADER, packet))
+                os.writev(self._fd, (_NO_HEADER, with_hop_back(packet)))
             except OSError:
                 self.write_errors += 1
 

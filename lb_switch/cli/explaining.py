@@ -73,7 +73,11 @@ def write(lines: Iterable[str]) -> None:
 
 @contextmanager
 def live(
-    what: Wanted, switch: Switch, config: Config, clock: Callable[[], float]
+    what: Wanted,
+    switch: Switch,
+    config: Config,
+    clock: Callable[[], float],
+    routed: Callable[[], bool] | None = None,
 ) -> Iterator[Callable[[], None]]:
     """Yield what begins to explain a running switch; stop at the end, and say what was lost.
 
@@ -89,7 +93,9 @@ def live(
         view = None if what.view is None else [what.view]
         hosts = _hosts(config)
         try:
-            started.append(Live(switch, clock(), view=view, record=what.record, hosts=hosts))
+            started.append(
+                Live(switch, clock(), view=view, record=what.record, hosts=hosts, routed=routed)
+            )
         except OSError as error:
             raise CommandError(f"{what.record}: {error.strerror}") from None
 
@@ -172,8 +178,9 @@ class Offline:
         """Write the header before the first event, whose time is the recording's beginning."""
         if self._encoder is None:
             from lb_switch.explain.encode import Encoder
+            from lb_switch.explain.wires import not_routed
 
-            self._encoder = Encoder()
+            self._encoder = Encoder(not_routed)
             self._untold.append(self._encoder.header(self._switch, _hosts(self._config), now))
         return self._encoder
 

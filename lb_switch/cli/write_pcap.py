@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,9 @@ option = click.option(
 
 
 @contextlib.contextmanager
-def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
+def live(
+    path: Path | None, switch: Switch, config: Config, routed: Callable[[], bool] | None = None
+) -> Iterator[None]:
     """Write the packets of a running switch; say at the end what could not be written.
 
     Raises CommandError if the file cannot be opened.
@@ -45,7 +47,7 @@ def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
     except OutletError as error:
         raise CommandError(str(error)) from None
     epoch_ns = time.time_ns() - time.monotonic_ns()
-    listener = LiveListener(_sides(switch, config), outlet, epoch_ns)
+    listener = LiveListener(_sides(switch, config, routed), outlet, epoch_ns)
     attach(switch, listener)
     try:
         yield
@@ -59,12 +61,13 @@ def live(path: Path | None, switch: Switch, config: Config) -> Iterator[None]:
 def recorded(path: Path, switch: Switch, config: Config) -> RecordedFile:
     """Create the file for a replay.  Raises CaptureFileError."""
     from lb_switch.explain.pcapng_file import RecordedFile
+    from lb_switch.explain.wires import not_routed
 
-    return RecordedFile(path, _sides(switch, config))
+    return RecordedFile(path, _sides(switch, config, not_routed))
 
 
-def _sides(switch: Switch, config: Config) -> BothSides:
+def _sides(switch: Switch, config: Config, routed: Callable[[], bool] | None) -> BothSides:
     from lb_switch.config.build import host_names
     from lb_switch.explain.pcapng import BothSides
 
-    return BothSides(switch.virtual_servers.values(), host_names(config))
+    return BothSides(switch.virtual_servers.values(), host_names(config), routed=routed)

@@ -21,6 +21,7 @@ from lb_switch.packet.endpoint import Endpoint
 from lb_switch.packet.flow_key import pack_endpoint, reverse, source_endpoint
 from lb_switch.packet.parse import Packet, ParseError, parse
 from lb_switch.packet.protocol import TCP
+from lb_switch.servers import AdminState
 
 SPAN = 60.0
 """Seconds in which the connections of a synthetic load arrive."""
@@ -43,17 +44,29 @@ class Arrival(NamedTuple):
     client: Endpoint
 
 
+class Change(NamedTuple):
+    """How a real server (its index in the group) is from that time on, in seconds."""
+
+    time: float
+    server: int
+    healthy: bool
+    state: AdminState
+    weight: int
+
+
 @dataclass(frozen=True)
 class Load:
     """Connections in the order in which they arrive.
 
     `about` says in a few words where they come from.  `span` is how long the load lasts, in
-    seconds: until the last arrival, or until the recording ends.
+    seconds: until the last arrival, or until the recording ends.  `changes`, in order, are what
+    happens to the real servers meanwhile; without any all of them are healthy.
     """
 
     arrivals: tuple[Arrival, ...]
     span: float
     about: str
+    changes: tuple[Change, ...] = ()
 
     @property
     def clients(self) -> int:

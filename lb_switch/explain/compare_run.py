@@ -2,19 +2,21 @@
 
 Each TCP connection is opened by its handshake and closed by both FINs, as real ones are; no timer
 of an open connection runs out, as the load alone says when it ends.  A UDP conversation is its
-first and its last datagram, and lasts until its timeout.  Every real server is healthy, and
-persistence is off: what is compared are the schedulers.
+first and its last datagram, and lasts until its timeout.  Every real server is healthy unless the
+load says otherwise, and persistence is off: what is compared are the schedulers.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from lb_switch.connections.tcp_state import State
-from lb_switch.explain.compare_load import Arrival, Load
+from lb_switch.events import Event, PacketEvent
+from lb_switch.explain.compare_load import Arrival, Change, Load
+from lb_switch.explain.encode import Encoder
 from lb_switch.packet import tcp
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 from lb_switch.packet.flow_key import FlowKey, pack_endpoint
@@ -55,17 +57,26 @@ class Course:
 
     `chosen`   for each arrival of the load; None where it was refused
     `active`   (time, active connections of each real server) whenever they changed
+    `told`     number of an arrival that was watched -> the line of a recording (see
+               `explain.schema`) about the packet that opened it
     """
 
     chosen: list[int | None] = field(default_factory=list)
     active: list[tuple[float, tuple[int, ...]]] = field(default_factory=list)
+    told: dict[int, bytes] = field(default_factory=dict)
 
 
 def run(
-    load: Load, group: Group, scheduler: str, settings: Settings, leave: Leave | None = None
+    load: Load,
+    group: Group,
+    scheduler: str,
+    settings: Settings,
+    leave: Leave | None = None,
+    *,
+    watched: Collection[int] = (),
 ) -> Course:
-    """Put the load through a new switch with this scheduler."""
-    return _Run(load, group, scheduler, settings).course(leave)
+    """Put the load through a new switch with this scheduler.  watched: arrivals by their number."""
+    return _Run(load, group, scheduler, settings).course(leave, watched)
 
 
 class _Run:
@@ -85,28 +96,56 @@ class _Run:
         self._protocol = group.protocol
         self._load = load
         self._course = Course()
+        self._left: RealServer | None = None
         self._packets = _Packets(group.endpoint.ip, group.protocol)
 
-    def course(self, leave: Leave | None) -> Course:
+    def course(self, leave: Leave | None, watched: Collection[int]) -> Course:
         arrivals = self._load.arrivals
-        # At one and the same time ends come before the leave, and the leave before arrivals.
+        changes = self._load.changes
+        # At one and the same time ends come before changes, and changes before arrivals.
         steps = [(a.start, 2, number) for number, a in enumerate(arrivals)]
         steps += [(a.start + a.duration, 0, number) for number, a in enumerate(arrivals)]
+        steps += [(change.time, 1, number) for number, change in enumerate(changes)]
         if leave is not None:
-            steps.append((leave.time, 1, leave.leaver))
+            steps.append((leave.time, 1, len(changes)))
         self._sample(0.0)
         for time, kind, number in _in_order(steps, arrivals):
             self._run_timers(time)
-            if kind == 1:
-                leaving = self._servers[number]
-                self._switch.set_admin_state(leaving, AdminState.DRAIN, time)
+            if kind == 1 and number < len(changes):
+                self._change(changes[number], time)
+            elif kind == 1:
+                assert leave is not None
+                self._left = self._servers[leave.leaver]
+                self._switch.set_admin_state(self._left, AdminState.DRAIN, time)
             elif kind == 0:
                 self._end(arrivals[number], time)
             else:
+                if number in watched:
+                    self._watch(number)
                 self._course.chosen.append(self._open(arrivals[number], time))
+                self._switch.observer = None
             self._sample(time)
         self._run_timers(self._load.span)
         return self._course
+
+    def _change(self, change: Change, now: float) -> None:
+        switch, server = self._switch, self._servers[change.server]
+        if server.weight != change.weight:
+            switch.set_weight(server, change.weight, now)
+        if server.healthy != change.healthy:
+            switch.set_health(server, change.healthy, "", now)
+        if server.admin_state is not change.state and server is not self._left:
+            switch.set_admin_state(server, change.state, now)
+
+    def _watch(self, number: int) -> None:
+        """Keep what the engine tells of the packet that opens this arrival."""
+        encoder = Encoder()
+
+        def listen(event: Event) -> None:
+            if isinstance(event, PacketEvent):
+                self._course.told.setdefault(number, encoder.encode(event))
+
+        self._switch.observer = listen
 
     def _key(self, arrival: Arrival) -> bytes:
         address, port = pack_endpoint(arrival.client)

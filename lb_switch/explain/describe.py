@@ -44,6 +44,23 @@ def summarise(data: bytes, length: int) -> Summary:
     return Summary(source, destination, what, short)
 
 
+def is_group_membership(data: bytes) -> bool:
+    """Whether an IP packet only tells of multicast groups, as kernels do of themselves.
+
+    MLD (RFC 2710, RFC 9777: ICMPv6 types 130, 131, 132 and 143) or IGMP (protocol 2).
+    """
+    if len(data) < 20 or data[0] >> 4 == 4:
+        return len(data) >= 20 and data[9] == _IGMP
+    if data[0] >> 4 != 6 or data[24:25] != b"\xff":  # looked at first, as few packets go on
+        return False
+    l4 = _l4([layer for layer in dissect(data) if not layer.quoted])
+    return l4 is not None and l4.name == "ICMPv6" and data[l4.start] in _MLD
+
+
+_IGMP = 2
+_MLD = {130, 131, 132, 143}
+
+
 def _l4(own: Sequence[Layer]) -> Layer | None:
     return next((each for each in own if each.name in {"TCP", "UDP", "ICMP", "ICMPv6"}), None)
 

@@ -18,6 +18,7 @@ from lb_switch.events import (
     Stage,
 )
 from lb_switch.explain.schema import FORMAT, SNAP, VERSION
+from lb_switch.explain.wires import Routed, on_the_wires
 from lb_switch.packet.flow_key import destination_endpoint, source_endpoint
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.servers import AdminState, RealServer, VirtualServer
@@ -38,9 +39,13 @@ _to_text = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Encoder:
-    """Turns events into lines.  It gives connections their numbers, so one serves all listeners."""
+    """Turns events into lines.  It gives connections their numbers, so one serves all listeners.
 
-    def __init__(self) -> None:
+    `routed` lets packets be told as they stood on the wires; without it as the engine saw them.
+    """
+
+    def __init__(self, routed: Routed | None = None) -> None:
+        self._routed = routed
         self._connections: dict[tuple[int, bytes, bytes], Object] = {}
         self._ended: OrderedDict[tuple[int, bytes, bytes], Object] = OrderedDict()
         """The latest to end, in order."""
@@ -71,6 +76,8 @@ class Encoder:
 
     def _packet(self, event: PacketEvent) -> Object:
         self.packets += 1
+        if self._routed is not None:
+            event = on_the_wires(event, self._routed())
         action, reason, packets = event.verdict
         before, after, virtual_server = event.before, event.after, event.virtual_server
         connection, direction = event.connection, event.direction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb_switch.explain.checksum_walk import walk
+from lb_switch.explain.describe import summarise
 from lb_switch.explain.dissect import Field, Layer, dissect
 from lb_switch.explain.reasons import sentence
 from lb_switch.explain.schema import DroppedRecord, EndRecord, Header, PacketRecord, Record
@@ -16,12 +17,19 @@ _NAME, _VALUE = 20, 27
 class HeaderDiff:
     """The view: `begin` once, then `show` each record; both yield lines of at most 80 columns.
 
-    checksum: walk through the arithmetic of every checksum that was updated.
+    checksum: walk through the arithmetic of every checksum that was updated.  changed: leave out
+    the fields that stayed; one packet then fits a screen of 24 lines.
     """
 
-    def __init__(self, header: Header, style: Style, *, checksum: bool = False) -> None:
+    def __init__(
+        self, header: Header, style: Style, *, checksum: bool = False, changed: bool = False
+    ) -> None:
         self._header = header
         self._style = style
+        self._changed = changed
+        self._real = {
+            server.address for group in header.virtual_servers for server in group.real_servers
+        }
         self._checksum = checksum
 
     def begin(self) -> Iterator[str]:
@@ -45,20 +53,45 @@ class HeaderDiff:
     def _packet(self, record: PacketRecord) -> Iterator[str]:
         style = self._style
         when = record.time - self._header.time
-        title = f"packet {record.number} at {when:.6f}: {record.verdict}, {record.reason}"
-        yield style.paint("bold", title)
+        reason = record.reason.replace("_", " ")
+        title = f"packet {record.number} at {when:.6f}: {self._way(record)} ({reason})"
+        yield from (style.paint("bold", line) for line in style.fill(title, 0))
         before, after = record.bytes_before, record.bytes_after
         if record.verdict != "forward":
             yield from style.fill(f"not rewritten: {sentence(record.reason)}", 2)
             return
         yield f"  {'':<{_NAME}} {'as it came':<{_VALUE}}   as it went on"
         for old, new in zip(dissect(before), dissect(after), strict=True):
-            yield style.paint("bold", f"  {old.title}")
-            for old_field, new_field in zip(old.fields, new.fields, strict=True):
+            fields = [
+                (old_field, new_field)
+                for old_field, new_field in zip(old.fields, new.fields, strict=True)
+                if not self._changed or old_field.text != new_field.text
+            ]
+            if fields or not self._changed:
+                yield style.paint("bold", f"  {old.title}")
+            for old_field, new_field in fields:
                 yield from self._row(old_field, new_field)
         yield from self._footer(record, before, after)
         if self._checksum:
             yield from walk(record, style)
+
+    def _way(self, record: PacketRecord) -> str:
+        """Say from whom to whom it went, and where it ended if it did not arrive."""
+        to = self._style.glyphs.to
+        summary = summarise(record.bytes_before, record.length)
+        if record.direction is None and record.verdict == "pass":
+            return f"{summary.source} {to} {summary.destination}, passed on"
+        from_server = record.direction == "reply" or (
+            record.direction is None and summary.source in self._real
+        )
+        ends = ("server", "client") if from_server else ("client", "server")
+        if summary.source == "?":
+            ends = ("?", "?")
+        if record.verdict in {"drop", "reply"}:
+            what = "held back" if record.reason == "fragment_held" else "dropped"
+            what = "answered" if record.verdict == "reply" else what
+            return f"{ends[0]} {to} switch, {what}"
+        return f"{ends[0]} {to} {ends[1]}, {summary.short}"
 
     def _row(self, old: Field, new: Field) -> Iterator[str]:
         style = self._style
@@ -70,6 +103,8 @@ class HeaderDiff:
         )
         name = f"    {old.name:<{_NAME - 2}}"
         if max(len(left), len(right)) <= _VALUE:
+            if changed and old.name in {"time to live", "hop limit"}:
+                right += " (the switch is one hop)"
             line = f"{name} {left:<{_VALUE}} {mark} {right}".rstrip()
             yield style.paint("changed", line) if changed else line
             return
@@ -86,7 +121,10 @@ class HeaderDiff:
         ]
         text = f"changed: {len(changed)} of {record.length:,} bytes"
         counts = _by_field(dissect(after), changed)
-        if counts:
+        if self._changed:
+            stayed = sum(len(layer.fields) for layer in dissect(after)) - len(counts)
+            text += f"; {stayed} fields stayed as they were"
+        elif counts:
             text += f" ({', '.join(f'{name} {count}' for name, count in counts.items())})"
         yield from self._style.fill(text, 2)
         if not record.whole:

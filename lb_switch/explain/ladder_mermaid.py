@@ -47,6 +47,9 @@ def _rung(rung: Rung, names: dict[str, str]) -> Iterator[str]:
         yield f"    {source}{'-x' if leg.ends else '->>'}{target}: {_text(_label(leg))}"
     if rung.note:
         yield f"    Note right of lb: {_text(rung.note)}"
+    if rung.after:
+        where = "right of" if rung.number else "over"
+        yield f"    Note {where} lb: {_text(rung.after)}"
 
 
 def _title(lanes: Lanes) -> str:

@@ -15,6 +15,7 @@ _HEAD_WIDTH, _WIDEST_HEAD, _HEAD_HEIGHT = 220, 296, 46
 _ROW, _NOTE = 50, 20
 _LONGEST = 38
 """Characters that fit on an arrow."""
+_LONGEST_NOTE = 80
 
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1c2733; }
@@ -108,21 +109,31 @@ def _head(x: int, y: int, name: str, place: str, kind: str) -> Iterator[str]:
 
 def _row(rung: Rung, y: int) -> tuple[list[str], int]:
     parts = []
-    if rung.note:
-        width = 7 * len(rung.note) + 18
-        parts.append(
-            f'<rect class="pill" x="{_MIDDLE - width / 2:g}" y="{y}" width="{width}" height="18"'
-            ' rx="9"/>'
-        )
-        parts.append(_text(_MIDDLE, y + 13, rung.note, "note", "middle"))
-        y += _NOTE
+    if not rung.number:
+        parts += [_text(12, y + 17, f"{rung.time:.6f}", "when"), *_pill(rung.after, y + 4)]
+        return parts, y + _NOTE + 10
     parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
     parts.append(_text(12, y + 35, f"{rung.time:.6f}", "when"))
     also = any(leg is not None and leg.also for leg in (rung.left, rung.right))
     for leg, near, far in ((rung.left, _LEFT, _MIDDLE), (rung.right, _MIDDLE, _RIGHT)):
         if leg is not None:
             parts += _arrow(leg, near, far, y)
-    return parts, y + _ROW + (15 if also else 0)
+    y += _ROW + (15 if also else 0)
+    for remark in filter(None, (rung.note, rung.after)):
+        parts += _pill(remark, y - 4)
+        y += _NOTE
+    return parts, y
+
+
+def _pill(text: str, y: int) -> Iterator[str]:
+    """A remark in the lane of the switch."""
+    text = _shortened(text, _LONGEST_NOTE)
+    width = 7 * len(text) + 18
+    yield (
+        f'<rect class="pill" x="{_MIDDLE - width / 2:g}" y="{y}" width="{width}" height="18"'
+        ' rx="9"/>'
+    )
+    yield _text(_MIDDLE, y + 13, text, "note", "middle")
 
 
 def _arrow(leg: Leg, near: int, far: int, y: int) -> Iterator[str]:
@@ -150,8 +161,8 @@ def _text(x: int, y: int, text: str, kind: str, anchor: str = "start") -> str:
     return f'<text x="{x}" y="{y}"{named}{where}>{escape(text)}</text>'
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= _LONGEST:
+def _shortened(text: str, longest: int = _LONGEST) -> str:
+    if len(text) <= longest:
         return text
-    half = (_LONGEST - 1) // 2
+    half = (longest - 1) // 2
     return f"{text[:half]}…{text[-half:]}"

@@ -61,8 +61,11 @@ class Ladder:
 
     def _rung(self, rung: Rung) -> Iterator[str]:
         style, bar = self._style, self._style.glyphs.bar
-        left, right = self._words(rung)
         end = bar if rung.lanes.right else ""
+        if not rung.number:
+            yield self._after(rung, f"{rung.time:.6f}"[: _LEFT - 1])
+            return
+        left, right = self._words(rung)
         number = f"#{rung.number}"
         yield f"{number:<{_LEFT}}{bar}{left:<{_SPAN}}{bar}{right:<{_SPAN}}{end}".rstrip()
         also = [leg.also if leg is not None else "" for leg in (rung.left, rung.right)]
@@ -71,6 +74,15 @@ class Ladder:
             yield f"{'':<{_LEFT}}{bar}{cells[0]:<{_SPAN}}{bar}{cells[1]:<{_SPAN}}{end}"
         time = f"{rung.time:.6f}"[: _LEFT - 1]
         yield f"{time:<{_LEFT}}" + self._arrows(rung)
+        if rung.after:
+            yield self._after(rung, "")
+
+    def _after(self, rung: Rung, time: str) -> str:
+        """Return the line of what the arrows above it cause, or of what happens without any."""
+        bar, room = self._style.glyphs.bar, _RIGHT - _LEFT - 1
+        text = f"[{self._style.shorten(rung.after, room - 4)}]".center(room)
+        painted = text if rung.number else self._style.paint("bad", text)
+        return f"{time:<{_LEFT}}{bar}{painted}{bar if rung.lanes.right else ''}".rstrip()
 
     def _words(self, rung: Rung) -> tuple[str, str]:
         """Return what stands above the arrows: the packet, and a remark where there is room."""

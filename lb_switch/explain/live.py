@@ -20,6 +20,7 @@ from lb_switch.explain import encode
 from lb_switch.explain.encode import Encoder
 from lb_switch.explain.listeners import attach, detach
 from lb_switch.explain.pipe_outlet import PipeOutlet
+from lb_switch.explain.wires import Routed
 from lb_switch.private_file import open_to_write
 from lb_switch.switch import Switch
 
@@ -36,11 +37,16 @@ class Broadcast:
     """
 
     def __init__(
-        self, switch: Switch, outlets: Sequence[PipeOutlet], hosts: Mapping[str, str], now: float
+        self,
+        switch: Switch,
+        outlets: Sequence[PipeOutlet],
+        hosts: Mapping[str, str],
+        now: float,
+        routed: Routed | None = None,
     ) -> None:
         self.outlets = tuple(outlets)
         self._switch = switch
-        self._encoder = Encoder()
+        self._encoder = Encoder(routed)
         header = self._encoder.header(switch, hosts, now)
         for outlet in self.outlets:
             outlet.put(header)
@@ -111,6 +117,7 @@ class Live:
     view: the arguments of `lb-switch explain` that show them on stdout; None: nothing is shown.
     record: the file that is written; None: none.  hosts: names of machines by address.
     patience: seconds that each reader gets at the end.
+    routed: says of the packet at hand whether it was captured behind the host's forwarding.
     Raises OSError if the file cannot be opened.
     """
 
@@ -123,6 +130,7 @@ class Live:
         record: Path | None,
         hosts: Mapping[str, str],
         patience: float = PATIENCE,
+        routed: Routed | None = None,
     ) -> None:
         self._patience = patience
         self._readers: list[Reader] = []
@@ -132,7 +140,7 @@ class Live:
             arguments = ["lb_switch", "explain", *view, "--from", "-"]
             self._readers.append(Reader("the view", arguments))
         outlets = [reader.outlet for reader in self._readers]
-        self._broadcast = Broadcast(switch, outlets, hosts, now)
+        self._broadcast = Broadcast(switch, outlets, hosts, now, routed)
 
     def close(self, now: float) -> list[str]:
         """Tell the end, wait for the readers, return a line for each that missed something."""

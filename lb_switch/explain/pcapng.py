@@ -4,9 +4,10 @@ Two interfaces, `client-side` and `server-side`; every packet as it came and as 
 copies under one packet id (`frame.packet_id`), with the direction at its interface and its story as
 a comment (`frame.comment`); names for VIPs, real servers and clients; time in nanoseconds.
 
-What is written is what the switch saw: raw IP, padding cut off, and partial L4 checksums completed
-(the comment says so).  A partial checksum is no damage but work left to the network card; shown as
-it stands it would be one false alarm per packet.
+What is written is what stood on the wires: raw IP, padding cut off, the TTL of each side (the
+switch is one hop), and partial L4 checksums completed (the comment says so).  A partial checksum is
+no damage but work left to the network card; shown as it stands it would be one false alarm per
+packet.
 
     sides = BothSides(switch.virtual_servers.values())
     accept(sides.head())
@@ -27,6 +28,7 @@ from lb_switch.events import PacketEvent
 from lb_switch.explain.pcapng_line import one_line
 from lb_switch.explain.pcapng_names import Names
 from lb_switch.explain.pcapng_sides import RELEASED, Copy, copies
+from lb_switch.explain.wires import Routed, on_the_wires
 from lb_switch.packet.parse import ParseError, parse
 from lb_switch.verdict import Reason
 
@@ -48,17 +50,23 @@ _HELD_FRAGMENTS = 1024
 
 
 class BothSides:
-    """Makes the blocks of one file.  `describe` tells a packet's story; `hosts` names addresses."""
+    """Makes the blocks of one file.  `describe` tells a packet's story; `hosts` names addresses.
+
+    `routed` gives packets the TTLs that stood on the wires; without it they are as the engine saw
+    them.
+    """
 
     def __init__(
         self,
         virtual_servers: Iterable[VirtualServer],
         hosts: Mapping[IPAddress, str] | None = None,
         describe: Callable[[PacketEvent], str] = one_line,
+        routed: Routed | None = None,
     ) -> None:
         # A view of the switch's own collection, so that real servers added later are known too.
         self._virtual_servers = virtual_servers
         self._describe = describe
+        self._routed = routed
         self.names = Names(hosts)
         self._lost = [0, 0]
         self._held: OrderedDict[bytes, int] = OrderedDict()
@@ -80,6 +88,8 @@ class BothSides:
         (`frame.drop_count`).  `time_ns` counts from the epoch; raises struct.error for a time that
         the format cannot hold.
         """
+        if self._routed is not None:
+            event = on_the_wires(event, self._routed())
         seen = self._copies(event)
         fresh = self.names.of_packet(event)
         data = pcapng.name_resolution(fresh) if fresh else b""

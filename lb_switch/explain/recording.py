@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from lb_switch.explain.describe import summarise
+from lb_switch.explain.endings import Endings
 from lb_switch.explain.schema import (
     FORMAT,
     VERSION,
@@ -17,6 +19,7 @@ from lb_switch.explain.schema import (
     Header,
     PacketRecord,
     Record,
+    ServerRecord,
     decode,
 )
 from lb_switch.harmless import harmless, shortened
@@ -131,11 +134,14 @@ class Selection:
         Raises NothingSelectedError in the end if a part was wanted and nothing is in it.
         """
         header = recording.header
+        followed = Followed(header, self.connection) if self.connection else None
         last, found = 0, False
         for record in recording:
             if isinstance(record, PacketRecord):
                 last = record.number
-            if self._wants(record, header):
+            # Asked first: it has to see every record.
+            concerns = followed is None or followed.concerns(record)
+            if concerns and self._wants(record, header):
                 found = found or not isinstance(record, DroppedRecord | EndRecord)
                 yield record
             elif self._is_over(record):
@@ -171,17 +177,52 @@ class Selection:
                 return False
             if self.last_packet is not None and record.number > self.last_packet:
                 return False
-        if self.connection:
-            if not isinstance(record, PacketRecord | ConnectionRecord):
-                return False
-            return record.connection is not None and self._is(record.connection, header)
         return True
 
-    def _is(self, connection: ConnectionEntry, header: Header) -> bool:
+
+class Followed:
+    """The connections that are wanted, from their first packet to their end.
+
+    What happens to their real server while they live concerns them as well, and so does the packet
+    that met their end: an entry that was struck off because of it is no longer its connection.
+    """
+
+    def __init__(self, header: Header, which: str) -> None:
+        self._header = header
+        self._which = which
+        self._endings = Endings(header)
+        self._alive: dict[int, tuple[str | None, str]] = {}
+
+    def concerns(self, record: Record) -> bool:
+        """Whether a record is about them.  To be asked of every record, in order."""
+        self._endings.learn(record)
+        if isinstance(record, DroppedRecord | EndRecord):
+            return True
+        if isinstance(record, ServerRecord):
+            return (record.virtual_server, record.real_server.address) in self._alive.values()
+        if isinstance(record, ConnectionRecord):
+            connection: ConnectionEntry | None = record.connection
+        elif isinstance(record, PacketRecord):
+            connection = record.connection
+            if connection is None:
+                summary = summarise(record.bytes_before, record.length)
+                connection = self._endings.connection_of(record, summary)
+        else:
+            return False
+        if connection is None or not self.is_meant(connection):
+            return False
+        if isinstance(record, ConnectionRecord) and record.stage == "closed":
+            self._alive.pop(connection.number, None)
+        elif record.connection is not None:
+            self._alive[connection.number] = (record.virtual_server, connection.real)
+        return True
+
+    def is_meant(self, connection: ConnectionEntry) -> bool:
+        """Whether a connection is one of those that are wanted."""
         address = connection.client.rpartition(":")[0].strip("[]")
-        return self.connection in {
+        return self._which in {
             str(connection.number),
             connection.client,
             address,
-            header.hosts.get(address, ""),
+            self._header.hosts.get(address, ""),
         }

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lb_switch.explain.describe import Summary, summarise
-from lb_switch.explain.schema import ConnectionEntry, Header, PacketRecord, Record
+from lb_switch.explain.describe import Summary, is_group_membership, summarise
+from lb_switch.explain.endings import OUT_OF_SERVICE, Endings
+from lb_switch.explain.schema import (
+    ConnectionEntry,
+    ConnectionRecord,
+    Header,
+    PacketRecord,
+    Record,
+    ServerRecord,
+)
 from lb_switch.explain.who import Who, address_of
 
 SWITCH = "lb-switch"
+
+_COMES_TO_GOOD = {"echo_to_vip", "fragment_held"}
+"""Reasons of packets that end at the switch, or wait there, without being refused."""
 
 
 class Lanes(NamedTuple):
@@ -35,7 +46,11 @@ class Leg(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """One packet: the legs on the left (client) and the right (real server) of the switch."""
+    """One packet: the legs on the left (client) and the right (real server) of the switch.
+
+    Or what happens between packets, which has no legs and number 0: a connection is removed, its
+    real server goes out of service.
+    """
 
     number: int
     time: float
@@ -44,7 +59,9 @@ class Rung(NamedTuple):
     left: Leg | None
     right: Leg | None
     note: str
-    """What else is to be said: a change of state, why it was dropped."""
+    """What else is to be said of the packet: why it was refused, that it is an answer."""
+    after: str
+    """What stands below the arrows, as they cause it: the new state; what happens without any."""
     inward: bool
     """Whether the packet itself came from the left; an answer of the switch goes back."""
 
@@ -55,6 +72,10 @@ class Rungs:
     def __init__(self, header: Header) -> None:
         self._header = header
         self.who = Who(header)
+        self._endings = Endings(header)
+        self._last: Lanes | None = None
+        self._untold: ConnectionRecord | None = None
+        """A change or removal, told before the packet that causes it, to be drawn below that."""
         self._real = {
             server.address
             for virtual_server in header.virtual_servers
@@ -62,9 +83,31 @@ class Rungs:
         }
 
     def of(self, record: Record) -> list[Rung]:
-        """Return the rungs of a record: one for a packet, one for each answer; else none."""
+        """Return the rungs of a record: for a packet one, and one for each answer; for an end one.
+
+        What hosts tell their routers of groups (MLD, IGMP) is nobody's conversation: none.
+        """
         self.who.learn(record)
-        if not isinstance(record, PacketRecord):
+        untold, self._untold = self._untold, None
+        rungs = self._of(record)
+        if untold is not None:
+            rungs = self._with_untold(untold, record, rungs)
+        self._endings.learn(record)
+        if rungs:
+            self._last = rungs[-1].lanes
+        return rungs
+
+    def _of(self, record: Record) -> list[Rung]:
+        if isinstance(record, ConnectionRecord):
+            if record.stage == "changed" or record.cause == OUT_OF_SERVICE:
+                self._untold = record
+                return []
+            return self._change(record) if record.stage == "closed" else []
+        if isinstance(record, ServerRecord):
+            news = self._endings.news(record)
+            name = self.who.short(record.real_server.address)
+            return self._between(record.time, f"{name} {news}", self._last) if news else []
+        if not isinstance(record, PacketRecord) or is_group_membership(record.bytes_before):
             return []
         before = summarise(record.bytes_before, record.length)
         after = summarise(record.bytes_after, record.length)
@@ -76,8 +119,43 @@ class Rungs:
             rung = self._stopped(record, lanes, before, time)
         return [rung, *self._answers(record, lanes, time, rung.inward)]
 
+    def _with_untold(
+        self, untold: ConnectionRecord, record: Record, rungs: list[Rung]
+    ) -> list[Rung]:
+        """Add what is still to be told: to its packet, if this is it, else before."""
+        if rungs and isinstance(record, PacketRecord):
+            if record.connection == untold.connection:
+                return rungs  # it says so itself
+            first, *others = rungs
+            lanes = self._lanes_of(untold.connection, untold.virtual_server)
+            if record.connection is None and first.lanes == lanes:
+                return [first._replace(after=self._new(untold)), *others]
+        return [*self._change(untold), *rungs]
+
+    def _new(self, record: ConnectionRecord) -> str:
+        name = self.who.short(record.connection.real)
+        if record.stage == "closed":
+            return f"removed: {self._endings.why(record, name)}"
+        fault = self._endings.fault(record, name)
+        return f"{record.state}: {fault}" if fault else record.state
+
+    def _change(self, record: ConnectionRecord) -> list[Rung]:
+        """Tell what became of a connection where it is drawn, or by its number among others."""
+        lanes = self._lanes_of(record.connection, record.virtual_server)
+        text = self._new(record)
+        if self._last in {None, lanes}:
+            return self._between(record.time, text, lanes)
+        is_now = "is" if record.stage == "closed" else "is now"
+        text = f"connection {record.connection.number} {is_now} {text}"
+        return self._between(record.time, text, self._last)
+
+    def _between(self, time: float, text: str, lanes: Lanes | None) -> list[Rung]:
+        if lanes is None:
+            return []
+        return [Rung(0, time - self._header.time, lanes, None, None, "", text, inward=True)]
+
     def _lanes(self, record: PacketRecord, summary: Summary) -> Lanes:
-        connection = record.connection
+        connection = self._endings.connection_of(record, summary)
         if connection is not None:
             return self._lanes_of(connection, record.virtual_server)
         left, right = summary.source, summary.destination
@@ -136,13 +214,15 @@ class Rungs:
             )
             left, right = (first, second) if rightwards else (second, first)
         inward = left.rightwards
-        return Rung(record.number, time, lanes, left, right, _note(record), inward)
+        return Rung(record.number, time, lanes, left, right, "", _new_state(record), inward)
 
     def _stopped(self, record: PacketRecord, lanes: Lanes, summary: Summary, time: float) -> Rung:
         from_right = self._from_right(record, summary)
-        leg = Leg(summary.short, f"to {summary.destination}", "", not from_right, ends=True)
+        ends = record.reason not in _COMES_TO_GOOD
+        leg = Leg(summary.short, f"to {summary.destination}", "", not from_right, ends)
         left, right = (None, leg) if from_right else (leg, None)
-        return Rung(record.number, time, lanes, left, right, _note(record), not from_right)
+        note, after = record.reason.replace("_", " "), _new_state(record)
+        return Rung(record.number, time, lanes, left, right, note, after, not from_right)
 
     def _answers(self, record: PacketRecord, lanes: Lanes, time: float, inward: bool) -> list[Rung]:
         rungs = []
@@ -156,13 +236,11 @@ class Rungs:
                 leg = Leg(summary.short, f"to {summary.destination}", "", inward)
                 left, right = (None, leg) if inward else (leg, None)
                 note = "held back until now"
-            rungs.append(Rung(record.number, time, lanes, left, right, note, inward))
+            rungs.append(Rung(record.number, time, lanes, left, right, note, "", inward))
         return rungs
 
 
-def _note(record: PacketRecord) -> str:
-    if record.verdict in {"drop", "reply"}:
-        return record.reason.replace("_", " ")
+def _new_state(record: PacketRecord) -> str:
     opened = record.choice is not None
     changed = record.old_state is not None and record.old_state != record.state
     return record.state or "" if opened or changed else ""

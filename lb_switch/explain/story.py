@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb_switch.explain.describe import Summary, summarise
+from lb_switch.explain.describe import Summary, is_group_membership, summarise
 from lb_switch.explain.reasons import sentence
 from lb_switch.explain.schema import (
     ChoiceEntry,
@@ -54,9 +54,11 @@ class Story:
         yield ""
 
     def show(self, record: Record) -> Iterator[str]:
-        """Tell one record."""
+        """Tell one record.  What kernels tell of multicast groups (MLD, IGMP) is left out."""
         self._who.learn(record)
         if isinstance(record, PacketRecord):
+            if is_group_membership(record.bytes_before):
+                return
             yield from self.packet(record)
             yield ""
         elif isinstance(record, ConnectionRecord):
@@ -81,7 +83,7 @@ class Story:
         yield from self._headline(record, summary)
         yield from self._style.fill(self._found(record))
         if record.choice is not None:
-            yield from self._choice(record.choice)
+            yield from self._style.fill(self.choice(record.choice))
         yield from self._outcome(record)
         if record.state is not None and record.reason != "icmp_error":
             yield from self._style.fill(self._state(record))
@@ -118,7 +120,12 @@ class Story:
             return f"not in the connection table: new {whom}"
         return f"{text} ({whom})" if ":" in text else f"{text}: {whom}"
 
-    def _choice(self, choice: ChoiceEntry) -> Iterator[str]:
+    def called(self, place: str) -> str:
+        """Return an endpoint with the name of its machine before it."""
+        return self._who.called(place)
+
+    def choice(self, choice: ChoiceEntry) -> str:
+        """Say who was chosen, why, and who was not."""
         name = self._who.short  # the address follows where the packet is rewritten
         if choice.real_server is None:
             text = f"{choice.scheduler} has nobody to choose from"
@@ -137,7 +144,7 @@ class Story:
             ]
             more = len(choice.passed_over) - len(skipped)
             remarks.append(f"skipped {_listed(skipped)}" + (f" and {more} more" if more else ""))
-        yield from self._style.fill("; ".join([text, *remarks]))
+        return "; ".join([text, *remarks])
 
     def _why(self, choice: ChoiceEntry) -> str:
         """Put names in the place of addresses, and add the counts that were compared."""

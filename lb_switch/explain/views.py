@@ -25,8 +25,18 @@ class View(Protocol):
         """Yield the lines of a record."""
 
 
-def make(name: ViewName, header: Header, style: Style, *, checksum: bool = False) -> View:
-    """Return a view.  checksum: the diff walks through the arithmetic."""
+def make(
+    name: ViewName,
+    header: Header,
+    style: Style,
+    *,
+    checksum: bool = False,
+    changed: bool = False,
+) -> View:
+    """Return a view.
+
+    Of the diff: checksum walks through the arithmetic, changed leaves out what stayed.
+    """
     if name == "diff":
-        return HeaderDiff(header, style, checksum=checksum)
+        return HeaderDiff(header, style, checksum=checksum, changed=changed)
     return Story(header, style) if name == "story" else Ladder(header, style)

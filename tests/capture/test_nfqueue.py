@@ -219,6 +219,20 @@ def test_released_fragments_follow_their_first_one_and_take_as_many_hops(
     assert first.packet == SYN
 
 
+@pytest.mark.parametrize(("hook", "routed"), [(PREROUTING, False), (POSTROUTING, True)])
+def test_whoever_listens_can_ask_whether_the_host_took_its_hop(
+    switch: Switch, kernel: Kernel, hook: int, routed: bool
+) -> None:
+    capture = Opened(kernel)
+    said: list[bool] = []
+    switch.observer = lambda _event: said.append(capture.routed)
+    kernel.queue(SYN, POSTROUTING if hook == PREROUTING else PREROUTING)
+    kernel.queue(SYN, hook)
+    capture.handle_batch(switch, 1.0, 64)
+    assert said[-1] is routed
+    assert said[0] is not routed
+
+
 def with_ttl(ttl: int) -> bytes:
     packet = bytearray(udp(("10.0.1.2", 1), ("10.0.2.2", 2), b""))
     packet[8] = ttl

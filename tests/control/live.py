@@ -57,6 +57,8 @@ def web(scheduler: str = "rr", on_down: str = "reset", weight: int = 1, more: st
 class Rules(MemoryCapture):
     """Counts updates; refuses a real server at `unreachable`, as a host without a route would."""
 
+    routed = False
+
     def __init__(self) -> None:
         super().__init__()
         self.updates: list[frozenset[str]] = []

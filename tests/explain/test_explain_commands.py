@@ -168,7 +168,8 @@ def test_seek(run: Run) -> None:
     assert headlines("--packet", "29-") == ["#29", "#30"]
     assert headlines("--packet", "2-4", "--connection", "1") == ["#2", "#3", "#4"]
     assert headlines("--start", "2.2") == [f"#{number}" for number in range(24, 31)]
-    assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28"]
+    # The last one met the end of the connection, and was answered with a RST.
+    assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28", "#29"]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +202,14 @@ def test_no_picture_is_made_of_nothing(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr == f"lb-switch: {VECTOR}: no packet of connection nobody\n"
     assert not target.exists()
+
+
+def test_diff_of_what_changed_alone(run: Run) -> None:
+    text = run("explain", "diff", "--from", VECTOR, "--packet", "2", "--changed").stdout
+    assert len(text.splitlines()) < 24
+    assert "packet 2 at 0.500000: server → client, SYN ACK (known connection)\n" in text
+    assert "    source             10.0.2.11                   ≠ 10.0.1.100\n" in text
+    assert "sequence" not in text
 
 
 def test_at_the_pace_of_the_recording(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +313,6 @@ def test_states_and_schema(run: Run) -> None:
 
 def test_help_names_the_views(run: Run) -> None:
     text = run("explain", "-h").stdout
-    for name in (*NAMES, "states", "schema"):
+    for name in (*NAMES, "choice", "states", "schema"):
         assert name in text
         assert run("explain", name, "-h").exit_code == 0

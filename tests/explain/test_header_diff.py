@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
+
+from lb_switch.explain.encode import Encoder
+from lb_switch.explain.recording import Recording
+from lb_switch.explain.schema import PacketRecord
 from lb_switch.explain.style import ASCII, Style
+from lb_switch.explain.views import make
 from tests.explain import told
+from tests.support.dialogue import make_switch, send
+from tests.support.packets import dissect, tcp
 
 
 def rows(number: int) -> list[str]:
@@ -23,6 +31,72 @@ def test_the_changed_fields_of_a_syn_are_marked_and_no_others() -> None:
     ]
     assert "source 10.0.1.11 10.0.1.11" in rows(1)
     assert "sequence 1000 1000" in rows(1)
+
+
+def test_a_packet_is_titled_by_its_direction() -> None:
+    titles = {number: told.of_packet("diff", number)[0] for number in range(1, 31)}
+    assert titles[1] == "packet 1 at 0.500000: client → server, SYN (new connection)"
+    assert titles[2] == "packet 2 at 0.500000: server → client, SYN ACK (known connection)"
+    assert titles[10] == "packet 10 at 0.503000: client → switch, answered (no virtual server)"
+    assert titles[13] == "packet 13 at 0.503000: ? → switch, dropped (truncated)"
+    assert titles[14].startswith("packet 14 at 0.503000: 10.0.1.11:40000 → 10.0.2.13:22, passed on")
+    assert titles[16].startswith("packet 16 at 0.503000: server → client, host unreachable")
+    assert titles[17] == "packet 17 at 0.503000: client → switch, held back (fragment held)"
+    assert titles[23] == "packet 23 at 2.000000: server → client, SYN ACK (known connection)"
+    assert titles[25] == "packet 25 at 2.500000: server → client, SYN ACK (known connection)"
+    ascii_title = told.shown("diff", style=Style(ASCII))[2]
+    assert ascii_title == "packet 1 at 0.500000: client -> server, SYN (new connection)"
+
+
+def test_only_what_changed_fits_a_screen() -> None:
+    view = make("diff", Recording(told.lines(), "told").header, Style(), changed=True)
+    begin = list(view.begin())
+    for number in range(1, 31):
+        lines = [*begin, *view.show(told.packet(number))]
+        assert len(lines) <= 23, "24 lines with the prompt"
+        assert [row for row in map(str.split, lines[2:]) if "≠" in row] == [
+            row.split() for row in marked(number)
+        ]
+    assert list(view.show(told.packet(1))) == [
+        "packet 1 at 0.500000: client → server, SYN (new connection)",
+        "                       as it came                    as it went on",
+        "  IPv4",
+        "    header checksum    0x6461                      ≠ 0x63ba",
+        "    destination        10.0.1.100                  ≠ 10.0.2.11",
+        "  TCP",
+        "    destination port   80                          ≠ 8080",
+        "    checksum           0xd8fb                      ≠ 0xb914",
+        "  changed: 8 of 40 bytes; 17 fields stayed as they were",
+        "",
+    ]
+
+
+def test_the_longest_error_fits_a_screen_too() -> None:
+    vip, rip = (
+        ("2001:db8:1111:2222:3333:4444:5555:1000", 65535),
+        (
+            "2001:db8:2222:3333:4444:5555:6666:1111",
+            65535,
+        ),
+    )
+    client = ("2001:db8:1111:2222:3333:4444:5555:1111", 65535)
+    switch = make_switch(vip, (rip,))
+    teller = told.Teller(switch)
+    teller.encoder = Encoder(lambda: False)
+    there = send(switch, tcp(client, vip, "S"))
+    error = IPv6(src=rip[0], dst=client[0]) / ICMPv6DestUnreach(code=4) / dissect(there.data)
+    send(switch, bytes(error))
+    recording = Recording(teller.finish(1.0), "long")
+    view = make("diff", recording.header, Style(), changed=True)
+    (last,) = [
+        each for each in recording if isinstance(each, PacketRecord) and each.reason == "icmp_error"
+    ]
+    lines = [*view.begin(), *view.show(last)]
+    assert len(lines) <= 23
+    assert max(map(len, lines)) <= 80
+    assert (
+        "    hop limit          64                          ≠ 63 (the switch is one hop)" in lines
+    )
 
 
 def test_the_footer_counts_the_changed_bytes() -> None:
@@ -60,7 +134,7 @@ def test_ipv6_has_no_header_checksum() -> None:
 
 def test_what_is_not_forwarded_has_no_diff() -> None:
     assert rows(13) == [
-        "packet 13 at 0.503000: drop, truncated",
+        "packet 13 at 0.503000: ? → switch, dropped (truncated)",
         "not rewritten: shorter than its own headers claim",
         "",
     ]

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import groupby
 from xml.etree import ElementTree
 
 import pytest
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLDone,
+    ICMPv6MLQuery,
+    ICMPv6MLReport,
+    ICMPv6MLReport2,
+    IPv6,
+    IPv6ExtHdrHopByHop,
+    RouterAlert,
+)
 
 from lb_switch.connections.tcp_state import TABLE, Direction, Segment, State
 from lb_switch.explain import states
 from lb_switch.explain.ladder_mermaid import mermaid
 from lb_switch.explain.ladder_svg import svg
-from lb_switch.explain.recording import Recording
+from lb_switch.explain.recording import Recording, Selection
 from lb_switch.explain.rungs import Rung, Rungs
 from lb_switch.explain.style import ASCII, Style
+from lb_switch.explain.views import make
+from lb_switch.servers import AdminState
 from tests.explain import told
-from tests.support.dialogue import make_switch, send
-from tests.support.packets import tcp
+from tests.support.dialogue import (
+    CLIENT,
+    CLIENT6,
+    RIPS,
+    RIPS6,
+    VIP,
+    VIP6,
+    Dialogue,
+    make_switch,
+    send,
+)
+from tests.support.packets import ip, tcp
 
 
 def rungs(lines: list[bytes] | None = None) -> list[Rung]:
@@ -27,16 +51,18 @@ def rungs(lines: list[bytes] | None = None) -> list[Rung]:
 
 
 def test_both_legs_of_a_connection() -> None:
-    assert told.shown("ladder")[:9] == [
+    assert told.shown("ladder")[:11] == [
         "connection 1, tcp, virtual server web",
         "         c1                             lb-switch                            s1",
         "10.0.1.11:40000                       10.0.1.100:80              10.0.2.11:8080",
-        "#1        │ SYN                             │ SYN [SYN_RECV]                  │",
+        "#1        │ SYN                             │ SYN                             │",
         "0.500000  ├─────── to 10.0.1.100:80 ───────►│────── to 10.0.2.11:8080 ───────►│",
+        "          │                             [SYN_RECV]                            │",
         "#2        │ SYN ACK                         │ SYN ACK                         │",
         "0.500000  │◄────── from 10.0.1.100:80 ──────│◄───── from 10.0.2.11:8080 ──────┤",
-        "#3        │ ACK                             │ ACK [ESTABLISHED]               │",
+        "#3        │ ACK                             │ ACK                             │",
         "0.500000  ├─────── to 10.0.1.100:80 ───────►│────── to 10.0.2.11:8080 ───────►│",
+        "          │                           [ESTABLISHED]                           │",
     ]
 
 
@@ -48,6 +74,150 @@ def test_what_the_switch_refuses_ends_there() -> None:
         "#10       │ RST ACK                         │ [the switch's own answer]",
         "0.503000  │◄────── from 10.0.1.100:81 ──────│",
     ]
+
+
+def chosen(connection: str, lines: list[bytes] | None = None) -> list[Rung]:
+    """Return the rungs of one connection's own view."""
+    recording = Recording(lines or told.lines(), "told")
+    maker = Rungs(recording.header)
+    records = Selection(connection=connection).of(recording)
+    return [rung for record in records for rung in maker.of(record)]
+
+
+def test_a_connection_ends_in_its_own_view_with_the_cause() -> None:
+    recording = Recording(told.lines(), "told")
+    ladder = make("ladder", recording.header, Style())
+    records = Selection(connection="7").of(recording)
+    assert [line for record in records for line in ladder.show(record)][-7:] == [
+        "          │                           [ESTABLISHED]                           │",
+        "3.100000  │                 [s1 is down: timeout after 1.0 s]                 │",
+        '#29       │ "are you there?"                │ [real server down]              │',
+        "3.150000  ├─────── to 10.0.1.100:80 ───────►✗                                 │",
+        "          │             [removed: s1 is down: timeout after 1.0 s]            │",
+        "#29       │ RST                             │ [the switch's own answer]       │",
+        "3.150000  │◄────── from 10.0.1.100:80 ──────│                                 │",
+    ]
+
+
+def test_the_pictures_show_how_it_ended_too() -> None:
+    cause = "removed: s1 is down: timeout after 1.0 s"
+    drawn = chosen("7")
+    assert list(mermaid(drawn))[-7:] == [
+        "    Note right of lb: ESTABLISHED",
+        "    Note over lb: s1 is down: timeout after 1.0 s",
+        "    m0-xlb: #34;are you there?#34; to 10.0.1.100:80",
+        "    Note right of lb: real server down",
+        f"    Note right of lb: {cause}",
+        "    lb->>m0: RST from 10.0.1.100:80",
+        "    Note right of lb: the switch's own answer",
+    ]
+    texts = {
+        element.text: float(element.get("y", "0"))
+        for element in ElementTree.fromstring(svg(drawn, "x")).iter(f"{SVG}text")
+    }
+    order = [
+        "s1 is down: timeout after 1.0 s",
+        '"are you there?"',
+        "real server down",
+        cause,
+        "RST",
+    ]
+    assert sorted(order, key=lambda text: texts[text]) == order
+
+
+@pytest.mark.parametrize("vip", [VIP, VIP6], ids=["v4", "v6"])
+@pytest.mark.parametrize("drained", [False, True], ids=["down", "maint"])
+def test_a_removal_says_what_became_of_the_real_server(vip: tuple[str, int], drained: bool) -> None:
+    switch = make_switch(vip, RIPS if vip is VIP else RIPS6)
+    teller = told.Teller(switch)
+    talk = Dialogue(switch, CLIENT if vip is VIP else CLIENT6, vip)
+    talk.handshake()
+    (server,) = (each for each in switch.virtual_servers["web"].real_servers if each.active)
+    if drained:
+        switch.set_admin_state(server, AdminState.MAINT, 1.0)
+    else:
+        switch.set_health(server, healthy=False, cause="connect refused", now=1.0)
+    talk.now = 2.0
+    talk.client("PA", b"hello")
+    rungs_ = chosen("1", teller.finish(3.0))
+    news = "s1 is set to maint" if drained else "s1 is down: connect refused"
+    assert [rung.after for rung in rungs_ if rung.after][-2:] == [news, f"removed: {news}"]
+    assert rungs_[-1].left is not None
+    assert rungs_[-1].left.what == "RST"
+
+
+def test_a_removal_without_a_packet_is_told_where_it_happens() -> None:
+    *_, last = chosen("3")
+    assert (last.number, last.time, last.after) == (0, 61.0, "removed: timeout in SYN_RECV")
+    assert "61.000000 │           [connection 3 is removed: timeout in SYN_RECV]" in told.shown(
+        "ladder"
+    )
+
+
+def test_a_reset_closes_below_its_arrow() -> None:
+    after = [(rung.left.what, rung.after) for rung in chosen("4") if rung.left is not None]
+    assert after == [("SYN", "SYN_RECV"), ("RST", "CLOSE")]
+
+
+def test_a_state_that_no_packet_changed_is_told_between_them() -> None:
+    lines = [line for line in told.lines() if b'"number":21,"verdict"' not in line]
+    told_then = [(rung.number, rung.after) for rung in chosen("4", lines)]
+    assert told_then == [
+        (20, "SYN_RECV"),
+        (0, "CLOSE"),
+        (0, "s1 is down: timeout after 1.0 s"),
+        (0, "removed: timeout in CLOSE"),
+    ]
+    others = [line for line in lines if b'"number":20,"verdict"' not in line]
+    assert sum("[connection 4 is now CLOSE]" in line for line in told.shown("ladder", others)) == 1
+
+
+def test_an_entry_that_its_last_packet_only_closes_says_why() -> None:
+    """The packet that is answered with a RST is in the entry's own view then as well."""
+    lines = told.lines()
+    (at,) = [i for i, line in enumerate(lines) if b'"real server out of service"' in line]
+    record = json.loads(lines[at]) | {"stage": "changed", "state": "CLOSE", "cause": ""}
+    lines[at] = json.dumps(record).encode() + b"\n"
+    *_, data, rst = chosen("7", lines)
+    assert (data.number, data.after) == (29, "CLOSE: s1 is down: timeout after 1.0 s")
+    assert rst.left is not None
+    assert rst.left.what == "RST"
+
+
+@pytest.mark.parametrize("vip", [VIP, VIP6], ids=["v4", "v6"])
+def test_an_answered_ping_has_no_cross(vip: tuple[str, int]) -> None:
+    switch = make_switch(vip, RIPS if vip is VIP else RIPS6)
+    teller = told.Teller(switch)
+    echo = ICMP() if vip is VIP else ICMPv6EchoRequest()
+    send(switch, bytes(ip((CLIENT if vip is VIP else CLIENT6)[0], vip[0]) / echo), 0.0)
+    lines = teller.finish(1.0)
+    assert "✗" not in "".join(told.shown("ladder", lines))
+    drawn = rungs(lines)
+    assert [rung.note for rung in drawn] == ["echo to vip", "the switch's own answer"]
+    assert 'class="cross"' not in svg(drawn, "x")
+    assert not any("-x" in line for line in mermaid(drawn))
+
+
+def test_a_fragment_that_waits_has_no_cross() -> None:
+    (held,) = [rung for rung in rungs() if rung.number == 17]
+    assert held.left is not None
+    assert not held.left.ends
+
+
+def test_what_kernels_tell_of_groups_is_no_story() -> None:
+    switch = make_switch(VIP6, RIPS6)
+    teller = told.Teller(switch)
+    alert = IPv6ExtHdrHopByHop(options=RouterAlert())
+    for message in (ICMPv6MLQuery(), ICMPv6MLReport(), ICMPv6MLDone(), ICMPv6MLReport2()):
+        packet = IPv6(src="fe80::1", dst="ff02::16", hlim=1) / alert / message
+        send(switch, bytes(packet), 1.0)
+    send(switch, bytes(IP(src="10.0.1.1", dst="224.0.0.22", ttl=1, proto=2) / (b"\x22" * 8)), 1.0)
+    lines = teller.finish(2.0)
+    assert len(lines) == 7
+    assert told.shown("ladder", lines) == []
+    assert [line for line in told.shown("story", lines) if line.startswith("#")] == []
+    assert "2.000000  the end: 5 packets" in told.shown("story", lines)[-1]
+    assert sum(line.startswith("packet ") for line in told.shown("diff", lines)) == 5
 
 
 def test_full_nat_names_the_other_end_too() -> None:
@@ -67,8 +237,8 @@ def test_a_packet_of_no_connection_crosses_unchanged() -> None:
 
 def test_every_packet_is_drawn_in_order() -> None:
     numbers = [rung.number for rung in rungs()]
-    assert sorted(set(numbers)) == list(range(1, 31))
-    assert numbers == sorted(numbers)
+    assert sorted(set(numbers) - {0}) == list(range(1, 31))
+    assert [number for number in numbers if number] == sorted(filter(None, numbers))
 
 
 def test_all_lines_stand_in_columns() -> None:

@@ -13,7 +13,7 @@ from lb_switch.explain.recording import (
     RecordingError,
     Selection,
 )
-from lb_switch.explain.schema import EndRecord, PacketRecord, Record
+from lb_switch.explain.schema import EndRecord, PacketRecord, Record, ServerRecord
 from tests.explain import told
 
 WHOLE = told.lines()
@@ -113,13 +113,23 @@ def test_seek_by_packet() -> None:
     ("which", "found"),
     [
         ("1", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        ("10.0.1.11:44000", [26, 27, 28]),
+        ("10.0.1.11:44000", [26, 27, 28, 29]),  # 29 found it ended, and ended it
         ("2001:db8:1::11", [22, 23]),
         ("[2001:db8:1::11]:40000", [22, 23]),
     ],
 )
 def test_one_connection(which: str, found: list[int]) -> None:
     assert packets(connection=which) == found
+
+
+def test_what_its_real_server_meets_while_it_lives_belongs_to_a_connection() -> None:
+    def servers(connection: str) -> list[str]:
+        records = Selection(connection=connection).of(Recording(WHOLE, "rec.jsonl"))
+        return [record.cause for record in records if isinstance(record, ServerRecord)]
+
+    assert servers("7") == ["timeout after 1.0 s"]
+    assert servers("5") == []  # another real server
+    assert servers("6") == []
 
 
 @pytest.mark.parametrize(

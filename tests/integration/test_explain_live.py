@@ -12,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from lb_switch.capture.pcap import open_capture
 from lb_switch.explain.recording import Recording
 from lb_switch.explain.schema import ConnectionRecord, EndRecord, PacketRecord, Record
 from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import lb_switch
-from netns_lab.topology import SWITCH, TEXTBOOK
+from netns_lab.sniff import sniff
+from netns_lab.topology import DUAL_STACK, SWITCH, TEXTBOOK
 
 pytestmark = pytest.mark.netns
 
-VIP = "10.0.1.100"
+VIP, VIP6 = "10.0.1.100", "2001:db8:1::100"
+RIPS = {"10.0.2.11", "2001:db8:2::11"}
 URL = f"http://{VIP}/"
 
 
@@ -76,6 +79,61 @@ def test_live_and_recorded_are_the_same(
     assert [each.number for each in packets] == list(range(1, end.packets + 1))
     opened = [each for each in records if isinstance(each, ConnectionRecord)]
     assert sum(each.stage == "opened" for each in opened) == 4
+
+
+@pytest.mark.parametrize("capture", ["tun", "nfqueue"])
+def test_every_view_tells_the_ttls_of_both_wires(
+    make_lab: Callable[..., Lab], tmp_path: Path, capture: str
+) -> None:
+    lab = make_lab(topology=DUAL_STACK, capture=capture, switch=False)
+    recording, pcapng = tmp_path / "rec.jsonl", tmp_path / "both.pcapng"
+    options = ("--record", recording, "--write-pcap", pcapng)
+    with (
+        sniff(lab, "c1", f"tcp and (host {VIP} or host {VIP6})") as at_client,
+        sniff(lab, "s1", "tcp port 80 and (host 10.0.1.11 or host 2001:db8:1::11)") as at_server,
+        running(lab, *options, output=tmp_path / "shown"),
+    ):
+        for host in (VIP, f"[{VIP6}]"):
+            assert lab.client("c1", "requests", f"http://{host}/", "-n", "2")["errors"] == []
+            assert lab.client("c1", "requests", f"http://{host}:81/", "-n", "1")["errors"] != []
+    wires = {
+        (seen.source.version, str(seen.source) in {VIP, VIP6}, "RST" in seen.flags, seen.ttl)
+        for seen in at_client.packets
+    }
+    # What the switch says itself begins with 64, as with every host.
+    assert wires == {
+        (version, *rest)
+        for version in (4, 6)
+        for rest in ((False, False, 64), (True, False, 63), (True, True, 64))
+    }
+    by_server = {(str(seen.source) in RIPS, seen.ttl) for seen in at_server.packets}
+    assert by_server == {(True, 64), (False, 63)}
+
+    forwarded = [
+        each
+        for each in read(recording)
+        if isinstance(each, PacketRecord) and each.verdict == "forward"
+    ]
+    assert len(forwarded) > 30
+    assert {(_ttl(e.bytes_before), _ttl(e.bytes_after)) for e in forwarded} == {(64, 63)}
+    with open_capture(pcapng) as file:
+        written = [record.data for record in file]
+    with_port_80 = [data for data in written if b"\x00\x50" in _ports(data)]
+    assert len(with_port_80) == 2 * len(forwarded)
+    assert {_ttl(data) for data in with_port_80} == {64, 63}
+    assert sum(_ttl(data) == 63 for data in with_port_80) == len(forwarded)
+    number = str(forwarded[0].number)
+    diff = lab.cli("explain", "diff", "--from", str(recording), "--packet", number)
+    assert f"time to live       {64:<27} ≠ 63 (the switch is one hop)" in diff.stdout
+
+
+def _ttl(packet: bytes) -> int:
+    return packet[8] if packet[0] < 0x50 else packet[7]
+
+
+def _ports(packet: bytes) -> tuple[bytes, bytes]:
+    at = 20 if packet[0] < 0x50 else 40
+    return packet[at : at + 2], packet[at + 2 : at + 4]
 
 
 @pytest.mark.lab(switch=False)

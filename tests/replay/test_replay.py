@@ -11,6 +11,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, CookedLinux, CookedLinuxV2, Dot1Q, Ether
 
+from lb_switch.capture.hop import with_hop_taken
 from lb_switch.capture.link import LINK_TYPES
 from lb_switch.capture.record import CaptureFileError, Interface, Record
 from lb_switch.events import Event, PacketEvent
@@ -113,7 +114,7 @@ def test_a_listener_of_the_switch_hears_every_packet_and_stays() -> None:
 def test_a_forwarded_frame_keeps_its_header(kind: str) -> None:
     (result,) = replayed(make_switch(), framed(kind, SYN, 7))
     link_type, header = HEADERS[kind]
-    expected = header + edited(SYN, destination=RIPS[0])
+    expected = header + with_hop_taken(edited(SYN, destination=RIPS[0]))
     assert result.sent == (record(expected, 7, link_type),)
 
 
@@ -152,7 +153,9 @@ def test_ethernet_padding_is_kept_on_forwarded_frames() -> None:
     padding = bytes(6)
     (result,) = replayed(make_switch(), framed("ethernet", SYN + padding))
     header = HEADERS["ethernet"][1]
-    assert result.sent[0].data == header + edited(SYN, destination=RIPS[0]) + padding
+    assert (
+        result.sent[0].data == header + with_hop_taken(edited(SYN, destination=RIPS[0])) + padding
+    )
 
 
 def test_ipv6_on_ethernet() -> None:
@@ -160,7 +163,9 @@ def test_ipv6_on_ethernet() -> None:
     header = bytes(Ether(src=CLIENT_MAC, dst=SWITCH_MAC, type=0x86DD))
     syn, stray = tcp(CLIENT6, VIP6, "S"), tcp(CLIENT6, (VIP6[0], 81), "S")
     forwarded, refused = replayed(switch, record(header + syn), record(header + stray, 1))
-    assert forwarded.sent[0].data == header + edited(syn, destination=("2001:db8:2::11", 8080))
+    assert forwarded.sent[0].data == header + with_hop_taken(
+        edited(syn, destination=("2001:db8:2::11", 8080))
+    )
     answer = Ether(refused.sent[0].data)
     assert (answer.dst, answer[IPv6].dst) == (CLIENT_MAC, CLIENT6[0])
 
@@ -175,7 +180,9 @@ def test_two_interfaces_of_different_link_types() -> None:
         record(cooked + back, 0.1, link_type=113, number=1),
     )
     assert there.sent[0].interface == Interface(0, 1)
-    assert again.sent == (record(cooked + edited(back, source=VIP), 0.1, 113, number=1),)
+    assert again.sent == (
+        record(cooked + with_hop_taken(edited(back, source=VIP)), 0.1, 113, number=1),
+    )
 
 
 def test_an_unknown_link_type_is_one_clear_error_after_what_was_before() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
@@ -23,9 +24,24 @@ _SYNTHETIC = ("clients", "connections", "seed")
 """Options that mean nothing to a recording."""
 
 
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_Entry = TypeVar("_Entry", bound=_Named)
+
+
 @click.command("compare")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.argument("capture", metavar="[IN.pcap]", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Take load and real servers from a recording (run --record), with what happened to them.",
+)
 @click.option("--synthetic", is_flag=True, help="Make up the load (the default without IN.pcap).")
 @click.option(
     "--clients",
@@ -50,8 +66,9 @@ _SYNTHETIC = ("clients", "connections", "seed")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def command(
-    config: Path,
+    config: Path | None,
     capture: Path | None,
+    source: Path | None,
     synthetic: bool,
     clients: int,
     connections: int,
@@ -64,19 +81,27 @@ def command(
 ) -> None:
     """Put one load through every scheduler, and show what each makes of it.
 
-    The load is the connections in the recording IN.pcap, or a made-up one; the real servers are
-    those of CONFIG, all healthy.  It shows how new connections are distributed, how even the
-    active ones stay, and which clients move when a real server leaves in the middle.  Works
-    offline and without root; the same arguments give the same numbers.
+    The load is the connections in the capture file IN.pcap, or a made-up one; the real servers are
+    those of CONFIG, all healthy.  With --from both come from a recording, and real servers fail,
+    drain and come back as they did; CONFIG may then be left out: it says only how to hash.
+
+    It shows how new connections are distributed, how even the active ones stay, and which clients
+    move when a real server leaves in the middle.  Works offline and without root; the same
+    arguments give the same numbers.
 
     \b
     Examples:
       lb-switch compare lb.toml
       lb-switch compare lb.toml --weights 1,1,2 --svg schedulers.svg
       lb-switch compare lb.toml recorded.pcap
+      lb-switch compare --from rec.jsonl
     """  # noqa: D301
     context = click.get_current_context()
-    if capture is not None:
+    if source is None and config is None:
+        raise click.UsageError("Missing argument 'CONFIG' (or --from FILE).", context)
+    if source is not None and capture is not None:
+        raise click.UsageError("IN.pcap and --from cannot go together.", context)
+    if capture is not None or source is not None:
         given = [
             option
             for option in _SYNTHETIC
@@ -85,34 +110,82 @@ def command(
         if synthetic or given:
             option = "synthetic" if synthetic else given[0]
             raise click.UsageError(f"--{option} is not for a recording.", context)
-    output_files.check([config, capture], [svg])
-    loaded = load_config(config)
-    table = _choose(loaded, name, context)
+    output_files.check([config, capture, source], [svg])
+    loaded = None if config is None else load_config(config)
     from lb_switch.config.build import settings
     from lb_switch.explain.compare import compare
     from lb_switch.explain.compare_load import synthetic as make_up
+    from lb_switch.switch import Settings
 
-    group = _group(loaded, table, weights, context)
-    leaver = None if leaves is None else _index(group, leaves, context)
-    if capture is not None:
-        load = _read(capture, group)
+    if source is not None:
+        load, group = _recorded(source, loaded, name, weights, context)
     else:
-        load = make_up(clients, connections, seed, table.address.ip.version)
+        assert loaded is not None
+        table = _choose(loaded, name, context)
+        group = _group(loaded, table, weights, context)
+        load = (
+            make_up(clients, connections, seed, table.address.ip.version)
+            if capture is None
+            else _read(capture, group)
+        )
+    leaver = None if leaves is None else _index(group, leaves, context)
+    limits = Settings() if loaded is None else settings(loaded.switch)
     try:
-        comparison = compare(load, group, settings(loaded.switch), leaver)
+        comparison = compare(load, group, limits, leaver)
     except ValueError as error:
         raise CommandError(str(error)) from None
     _show(comparison, svg, as_json)
 
 
 def _choose(config: Config, name: str | None, context: click.Context) -> VirtualServerTable:
-    for table in config.virtual_server:
-        if name is None or table.name == name:
-            return table
+    return _named(config.virtual_server, name, "the configuration", context)
+
+
+def _named(
+    entries: Sequence[_Entry], name: str | None, where: str, context: click.Context
+) -> _Entry:
+    for entry in entries:
+        if name is None or entry.name == name:
+            return entry
     if name is None:
-        raise CommandError("the configuration has no virtual server")
-    known = ", ".join(table.name for table in config.virtual_server) or "none"
+        raise CommandError(f"{where} has no virtual server")
+    known = ", ".join(entry.name for entry in entries) or "none"
     raise click.UsageError(f"No virtual server {name!r} (there is: {known}).", context)
+
+
+def _recorded(
+    source: Path,
+    config: Config | None,
+    name: str | None,
+    weights: str | None,
+    context: click.Context,
+) -> tuple[Load, Group]:
+    """Read a recording: the load of the virtual server, and its real servers."""
+    from lb_switch.explain.compare_recording import like, recorded, with_weights
+    from lb_switch.explain.recording import Recording, RecordingError
+    from lb_switch.explain.schema import ConnectionRecord
+
+    shown = "stdin" if str(source) == "-" else source.name
+    try:
+        with click.open_file(str(source), "rb") as file:
+            recording = Recording(file, str(source))
+            records = list(recording)
+            served = {each.virtual_server for each in records if isinstance(each, ConnectionRecord)}
+            # By default the first one that anybody came to.
+            entries = sorted(recording.header.virtual_servers, key=lambda vs: vs.name not in served)
+            entry = _named(entries, name, str(source), context)
+            load, group, _ = recorded(recording.header, records, entry, shown)
+    except RecordingError as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        raise CommandError(f"{source}: {error.strerror}") from None
+    if not load.arrivals:
+        raise CommandError(f"{source}: no connection to {group.name} {group.endpoint} begins in it")
+    group = like(group, config)
+    if weights is None:
+        return load, group
+    own = _weights(weights, group.name, len(group.real_servers), context)
+    return with_weights(load, group, own)
 
 
 def _group(
@@ -123,15 +196,7 @@ def _group(
 
     own = [entry.weight for entry in table.real_server]
     if weights is not None:
-        words = weights.split(",")
-        if len(words) != len(own) or not all(
-            word.isascii() and word.isdigit() and int(word) <= 65535 for word in words
-        ):
-            raise click.UsageError(
-                f"{table.name} takes {len(own)} --weights up to 65535: not {weights!r}.",
-                context,
-            )
-        own = [int(word) for word in words]
+        own = _weights(weights, table.name, len(own), context)
     endpoints = [entry.address for entry in table.real_server]
     return Group(
         table.name,
@@ -141,6 +206,17 @@ def _group(
         table.hash_on,
         config.switch.hash_key,
     )
+
+
+def _weights(text: str, name: str, count: int, context: click.Context) -> list[int]:
+    words = text.split(",")
+    if len(words) != count or not all(
+        word.isascii() and word.isdigit() and int(word) <= 65535 for word in words
+    ):
+        raise click.UsageError(
+            f"{name} takes {count} --weights up to 65535: not {text!r}.", context
+        )
+    return [int(word) for word in words]
 
 
 def _index(group: Group, leaves: str, context: click.Context) -> int:

@@ -1,4 +1,7 @@
-"""`lb-switch explain`: play a recording back, as stories, header diffs or ladders."""
+"""`lb-switch explain`: play a recording back, as stories, header diffs or ladders.
+
+And ask it what another scheduler would have chosen.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lb_switch.cli import output_files
+from lb_switch.cli.configuration import load_config
 from lb_switch.cli.explaining import ascii_option, checksum_option, write
 from lb_switch.cli.failures import CommandError
 from lb_switch.private_file import open_to_write
 
 if TYPE_CHECKING:
+    from lb_switch.config.schema import Config
     from lb_switch.explain.recording import Recording
     from lb_switch.explain.schema import Record
+    from lb_switch.explain.style import Style
     from lb_switch.explain.views import ViewName
 
 
@@ -100,6 +106,7 @@ def command() -> None:
       lb-switch explain story --from rec.jsonl
       lb-switch explain diff --from rec.jsonl --packet 1 --checksum
       lb-switch explain ladder --from rec.jsonl --connection 1 --svg ladder.svg
+      lb-switch explain choice --from rec.jsonl --connection 1 --scheduler lc
     """  # noqa: D301
 
 
@@ -120,16 +127,19 @@ def story(ascii_only: bool, source: Path, **playing: Any) -> None:
 @command.command("diff", short_help="Lay original and rewritten headers side by side.")
 @_source
 @checksum_option
-def diff(ascii_only: bool, source: Path, checksum: bool, **playing: Any) -> None:
+@click.option("--changed", is_flag=True, help="Only the fields that the switch changed.")
+def diff(ascii_only: bool, source: Path, checksum: bool, changed: bool, **playing: Any) -> None:
     """Lay the original and the rewritten headers side by side, field by field.
 
     \b
     Examples:
+      lb-switch explain diff --from rec.jsonl --packet 1 --changed
       lb-switch explain diff --from rec.jsonl --packet 1-3
       lb-switch explain diff --from rec.jsonl --packet 1 --checksum
     """  # noqa: D301
     with _recording(source) as recording:
-        _show("diff", recording, _played(recording, **playing), ascii_only, checksum=checksum)
+        records = _played(recording, **playing)
+        _show("diff", recording, records, ascii_only, checksum=checksum, changed=changed)
 
 
 @command.command("ladder")
@@ -157,6 +167,66 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
             _draw(recording, records, mermaid, svg)
         else:
             _show("ladder", recording, records, ascii_only)
+
+
+@command.command("choice", short_help="Show what another scheduler would have chosen.")
+@ascii_option
+@click.option(
+    "--scheduler",
+    "schedulers",
+    metavar="NAME",
+    multiple=True,
+    help="This scheduler (may be given again); by default every other one.",
+)
+@click.option(
+    "--config",
+    metavar="CONFIG",
+    type=click.Path(path_type=Path),
+    help="Whose hash_on, hash_key and limits hold; by default the defaults.",
+)
+@click.option(
+    "--connection",
+    metavar="WHICH",
+    required=True,
+    help="This connection: its number, its client's ADDRESS:PORT, address or name.",
+)
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A recording (run --record, replay --record), or - for stdin.",
+)
+def choice(
+    ascii_only: bool,
+    schedulers: tuple[str, ...],
+    config: Path | None,
+    connection: str,
+    source: Path,
+) -> None:
+    """Show which real server a connection got, and which one with another scheduler.
+
+    Each scheduler is given the whole recording from its beginning, with all that happened to the
+    real servers.  Persistence is off.
+
+    \b
+    Examples:
+      lb-switch explain choice --from rec.jsonl --connection 3 --scheduler lc
+      lb-switch explain choice --from rec.jsonl --connection c1
+    """  # noqa: D301
+    from lb_switch.explain.style import Style
+    from lb_switch.scheduling.catalogue import CATALOGUE
+
+    for name in schedulers:
+        if name not in CATALOGUE:
+            raise click.BadParameter(
+                f"{name!r} is none of {', '.join(CATALOGUE)}", param_hint="'--scheduler'"
+            )
+    loaded = None if config is None else load_config(config)
+    style = Style.of(sys.stdout, ascii_only=ascii_only)
+    with _recording(source) as recording:
+        write(_choices(recording, connection, schedulers, loaded, style))
 
 
 @command.command("states", short_help="Show the TCP states of a connection.")
@@ -189,6 +259,56 @@ def schema() -> None:
     from lb_switch.explain.schema import json_schema
 
     click.echo(as_json(json_schema(), indent=1))
+
+
+def _choices(
+    recording: Recording,
+    connection: str,
+    schedulers: tuple[str, ...],
+    config: Config | None,
+    style: Style,
+) -> Iterator[str]:
+    """Yield what the connections got and would have got, one virtual server after the other."""
+    from lb_switch.config.build import settings
+    from lb_switch.explain.choice import choices
+    from lb_switch.explain.compare_recording import like, recorded
+    from lb_switch.explain.recording import Followed, NothingSelectedError
+    from lb_switch.explain.schema import ConnectionRecord
+    from lb_switch.scheduling.catalogue import CATALOGUE
+    from lb_switch.switch import Settings
+
+    header, records = recording.header, list(recording)
+    wanted = Followed(header, connection)
+    opened = [
+        record
+        for record in records
+        if isinstance(record, ConnectionRecord)
+        and record.stage == "opened"
+        and wanted.is_meant(record.connection)
+    ]
+    groups = [
+        group
+        for group in header.virtual_servers
+        if any(each.virtual_server == group.name for each in opened)
+    ]
+    if not groups:
+        raise NothingSelectedError(
+            f"{recording.name}: no connection {connection} begins in it, to a virtual server that"
+            " was there from the beginning"
+        )
+    for group in groups:
+        load = recorded(header, records, group, recording.name)
+        names = schedulers or tuple(name for name in CATALOGUE if name != group.scheduler)
+        yield from choices(
+            header,
+            records,
+            [each for each in opened if each.virtual_server == group.name],
+            load,
+            like(load.group, config),
+            names,
+            Settings() if config is None else settings(config.switch),
+            style,
+        )
 
 
 @contextmanager
@@ -242,13 +362,14 @@ def _show(
     ascii_only: bool,
     *,
     checksum: bool = False,
+    changed: bool = False,
 ) -> None:
     """Print a view of a recording as it is read."""
     from lb_switch.explain import views
     from lb_switch.explain.style import Style
 
     style = Style.of(sys.stdout, ascii_only=ascii_only)
-    view = views.make(name, recording.header, style, checksum=checksum)
+    view = views.make(name, recording.header, style, checksum=checksum, changed=changed)
     write(view.begin())
     for record in records:
         write(view.show(record))

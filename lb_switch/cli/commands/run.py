@@ -168,8 +168,10 @@ def _serve(
     try:
         control.claim()
         with (
-            write_pcap.live(pcap, switch, config),
-            explaining.live(what, switch, config, clock) as begin_to_explain,
+            write_pcap.live(pcap, switch, config, lambda: capture.routed),
+            explaining.live(
+                what, switch, config, clock, lambda: capture.routed
+            ) as begin_to_explain,
         ):
             try:
                 loop.run()

@@ -1,0 +1,102 @@
+"""How connections end: why one left the table, and whose packet that was which ended it."""
+
+from __future__ import annotations
+
+from lb_switch.explain.describe import Summary
+from lb_switch.explain.schema import (
+    ConnectionEntry,
+    ConnectionRecord,
+    Header,
+    PacketRecord,
+    RealServerEntry,
+    Record,
+    ServerRecord,
+)
+
+OUT_OF_SERVICE = "real server out of service"
+"""Why the switch struck off a connection: what its real server is then, tells the real reason."""
+
+
+class Endings:
+    """Learns from each record, in order.  Keeps who is alive, and what changed at this moment."""
+
+    def __init__(self, header: Header) -> None:
+        self._servers = {
+            (group.name, server.address): (server, "")
+            for group in header.virtual_servers
+            for server in group.real_servers
+        }
+        """Real servers as they were last told, and why they are so."""
+        self._alive: dict[tuple[str | None, str], set[int]] = {}
+        self._changed: dict[frozenset[str], ConnectionEntry] = {}
+        """Connections that ended, or changed, at `_time`."""
+        self._time = 0.0
+
+    def learn(self, record: Record) -> None:
+        """Note who is alive, and how the real servers are."""
+        if isinstance(record, ServerRecord):
+            server = record.real_server
+            self._servers[record.virtual_server, server.address] = (server, record.cause)
+        elif isinstance(record, ConnectionRecord):
+            connection = record.connection
+            place = record.virtual_server, connection.real
+            if record.stage != "closed":
+                self._alive.setdefault(place, set()).add(connection.number)
+            else:
+                self._alive.get(place, set()).discard(connection.number)
+            if record.time != self._time:
+                self._time, self._changed = record.time, {}
+            for ends in (
+                {connection.client, connection.virtual},
+                {connection.source, connection.real},
+            ):
+                self._changed[frozenset(ends)] = connection
+
+    def connection_of(self, record: PacketRecord, summary: Summary) -> ConnectionEntry | None:
+        """Return the connection of a packet.
+
+        Also the one that this very packet found and ended: it is no longer its connection.
+        """
+        if record.connection is not None or record.time != self._time:
+            return record.connection
+        return self._changed.get(frozenset(summary[:2]))
+
+    def news(self, record: ServerRecord) -> str:
+        """Say in a phrase what is new of a real server that has connections; "" if nothing is.
+
+        To be asked before the record is learnt.
+        """
+        server = record.real_server
+        place = record.virtual_server, server.address
+        if not self._alive.get(place):
+            return ""
+        known = self._servers.get(place)
+        if known is not None:
+            before = known[0]
+            if (before.healthy, before.state) == (server.healthy, server.state):
+                return ""
+        return _condition(server, record.cause)
+
+    def why(self, record: ConnectionRecord, name: str) -> str:
+        """Say why a connection left the table.  name: what its real server is called."""
+        if record.cause == "timeout":
+            return f"timeout in {record.state}"
+        return (record.cause == OUT_OF_SERVICE and self.fault(record, name)) or record.cause
+
+    def fault(self, record: ConnectionRecord, name: str) -> str:
+        """Say what is wrong with the real server of a connection; "" if nothing is."""
+        known = self._servers.get((record.virtual_server or "", record.connection.real))
+        if known is None or (known[0].healthy and known[0].state == "ready"):
+            return ""
+        return f"{name} {_condition(*known)}"
+
+
+def _condition(server: RealServerEntry, cause: str) -> str:
+    """Continue a sentence that begins with the real server's name."""
+    set_by_hand = f"set to {server.state}"
+    if cause == set_by_hand:
+        return f"is {set_by_hand}"
+    health = "up" if server.healthy else "down"
+    if server.healthy and server.state != "ready":
+        return f"is {set_by_hand}"
+    return f"is {health}: {cause}" if cause else f"is {health}"
