@@ -338,6 +338,8 @@ class Switch:
         if quoted is not None:
             key = reversed_key(quoted)
             connection = self.connections.find(quoted.protocol, key)
+            if connection is None and quoted.protocol == UDP:
+                connection = self._last_to_answer(key)
             if connection is not None:
                 # (This machine's own errors come by here too, from any address that it has.)
                 if is_nobodys(packet.source):
@@ -349,6 +351,23 @@ class Switch:
         ours = packet.destination in self._own_addresses
         action = Action.DROP if ours else Action.PASS
         return Outcome(Verdict(action, Reason.UNKNOWN_ICMP_ERROR))
+
+    def _last_to_answer(self, key: bytes) -> Connection | None:
+        """Find who last answered the client of this original flow key, in a one-packet group.
+
+        Several real servers may be answering one client socket, and an error quotes what any of
+        them has sent.  It is the last one's, if answers do not overlap; else the next error is.
+        """
+        half = (len(key) - 4) // 2
+        group = self._by_endpoint.get((UDP, key[half:-4], key[-2:]))
+        last = None
+        if group is not None and group.one_packet:
+            for server in (*group.real_servers, *group.lingering):
+                rip, port = server.packed
+                found = self.connections.find(UDP, rip + key[:half] + port + key[-4:-2])
+                if found is not None and found.original_key == key and found.answered:
+                    last = found if last is None or found.last_seen >= last.last_seen else last
+        return last
 
     # -- a packet of a known connection ----------------------------------------------------
 

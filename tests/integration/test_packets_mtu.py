@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import NARROW
+from netns_lab.topology import NARROW, VirtualServer
 from tests.support.witness import checksums_are_right, reasons, told
 
 pytestmark = pytest.mark.netns
@@ -29,6 +30,18 @@ TWENTY_MEGABYTES = "20000000"
 @pytest.fixture(scope="module", params=["tun", "nfqueue"])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab(NARROW, capture=request.param, check_invariants=True) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def one_packet(lab: Lab) -> Iterator[Lab]:
+    """The same network with an echo service whose datagrams are scheduled one by one."""
+    services = tuple(
+        VirtualServer(f"echo{version}", vip, 7, ("s1", "s2"), "udp", one_packet=True)
+        for version, vip in VIPS.items()
+    )
+    topology = replace(NARROW, name="one-packet", virtual_servers=services)
+    with Lab(topology, capture=lab.capture, check_invariants=True) as made:
         yield made
 
 
@@ -147,3 +160,17 @@ def test_the_clients_own_routers_are_seen_as_they_are(lab: Lab, version: int) ->
     assert found[1] in {r1[version], narrow[version]}
     assert set(found[2:]) <= {SWITCH[version], VIPS[version]}
     assert found[-1] == VIPS[version]
+
+
+@both_families
+def test_one_packet_answers_larger_than_the_narrow_link(one_packet: Lab, version: int) -> None:
+    """Each real server has to learn of the way to c2, from an error that names only the VIP."""
+    lab = one_packet
+    forget_path_mtus(lab)
+    argv = ("udp", place(version, 7), "--sizes", ",".join(["1400"] * 6))
+    lab.client("c2", *argv)  # each learns once (over IPv4 a router may help meanwhile)
+    for server in ("s1", "s2"):
+        client = str(NARROW.host("c2").ip_of_family(version))
+        assert path_mtu(lab, server, client) == 1280, server
+    assert lab.client("c2", *argv)["errors"] == []
+    assert "one_packet" in reasons(lab)

@@ -419,3 +419,43 @@ def test_with_any_payload(version: int, protocol: str, number: int) -> None:
         *talk.net.kinds()[0], talk.request, talk.net.vip[0], talk.net.client[0]
     )
     assert seen.data == expected
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("removed", [False, True], ids=["there", "removed"])
+def test_with_one_packet_whoever_answered_last_learns_of_it(six: bool, removed: bool) -> None:
+    """Only answers are looked up there; the error quotes one of them."""
+    base = "2001:db8:{}::" if six else "10.0.{}."
+    client, vip = (f"{base.format(1)}11", 40000), (f"{base.format(1)}100", 53)
+    rips = [(f"{base.format(2)}{n}", 5353) for n in (1, 2, 3)]
+    switch = Switch()
+    group = VirtualServer(
+        "dns",
+        endpoint(vip),
+        UDP_NUMBER,
+        make("rr"),
+        [RealServer(endpoint(rip)) for rip in rips],
+        one_packet=True,
+    )
+    switch.add_virtual_server(group)
+    net = NETS[2] if six else NETS[0]
+    too_big = (2, 0, 1280) if six else (3, 4, 1280)
+    for _ in rips:
+        send(switch, udp(client, vip, b"question"))
+    early = net.error(*too_big, udp(vip, client, bytes(400)), net.client_router, vip[0])
+    assert send(switch, early).reason is Reason.UNKNOWN_ICMP_ERROR, "nobody has answered"
+    for now, number in enumerate((0, 2, 1, 0, 2)):
+        answer = udp(rips[number], client, bytes(400))
+        left = send(switch, answer, float(now)).data
+        error = net.error(*too_big, left[:200], net.client_router, vip[0])
+        if removed and number == 2 and group.find(endpoint(rips[2])) is not None:
+            group.remove(group.real_servers[2])
+        seen = send(switch, error, float(now))
+        assert seen.reason is Reason.ICMP_ERROR
+        assert seen.packet.dst == rips[number][0]
+        quoted = 48 if six else 28
+        assert seen.data[quoted : quoted + 200] == answer[:200]
+        assert soundness(seen.data).l4
+    other = net.error(*too_big, udp(vip, (client[0], 7), b"x" * 99), net.client_router, vip[0])
+    assert send(switch, other).reason is Reason.UNKNOWN_ICMP_ERROR
+    check_invariants(switch)
