@@ -7,24 +7,29 @@ struck off, always in all of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import Queues, is_client_proved
+from lb_switch.connections.ended import MOST, MOST_UNPROVED, Ended
+from lb_switch.connections.queues import Kind, Queues, is_client_proved, kind_of
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
 from lb_switch.events import ConnectionEvent, Event, Stage
 from lb_switch.nat.path import NatPath
 from lb_switch.nat.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.packet.flow_key import source_address
-from lb_switch.packet.protocol import UDP
+from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.servers import RealServer, VirtualServer
 
 if TYPE_CHECKING:
     from lb_switch.nat.port_pool import PortPool
 
 __all__ = ["Bookkeeping", "PortPoolExhaustedError"]
+
+_LONG = (Kind.LASTING, Kind.PROVED)
+"""Conversations whose ends are remembered apart from all that a flood makes."""
 
 
 class Bookkeeping:
@@ -41,6 +46,9 @@ class Bookkeeping:
         self._queues = queues
         queues.on_promotion = self._note_proof
         self._source_ports = SourcePorts(connections, snat_ports, port_secret, self._take_port)
+        self._ended = {
+            protocol: {False: Ended(MOST_UNPROVED), True: Ended(MOST)} for protocol in (TCP, UDP)
+        }
         self.observer: Callable[[Event], None] | None = None
 
     # -- the beginning ---------------------------------------------------------------------
@@ -206,12 +214,24 @@ class Bookkeeping:
         else:
             connection.real_server.inactive -= 1
         self._release_port(connection)
+        if connection.state not in REUSABLE:
+            self._note_end(connection, now)
         template = connection.path.template
         if template is not None:
             template.left_by(connection)
         if self.observer is not None:
             state = connection.state
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
+
+    def _note_end(self, connection: Connection, now: float) -> None:
+        proved = kind_of(connection) in _LONG
+        # Without memory for it the packets of this one pass as they are.
+        with contextlib.suppress(MemoryError):
+            self._ended[connection.protocol][proved].note(connection.reply_key, now)
+
+    def has_ended(self, protocol: int, reply_key: bytes, now: float) -> bool:
+        """Whether a connection of this reply key has ended lately, without having been closed."""
+        return any(each.has(reply_key, now) for each in self._ended[protocol].values())
 
     def _take_port(self, connection: Connection, now: float) -> None:
         self.forget(connection, now, "evicted: its source port was needed")

@@ -120,6 +120,7 @@ class TCPTracker:
                 connection, sender, buffer, l4, end, partial
             ):
                 self._books.begin_again(connection, now)
+                connection.note_acked(_REPLY, acknowledged)
                 _completes_handshake(connection, sender, sequence, acknowledged, flags)
             return True
         elif not flags & ACK:
@@ -264,14 +265,17 @@ def _completes_handshake(
     expected = connection.acked_by(_ORIGINAL)
     if sender is _REPLY:
         if flags & (SYN | ACK) == SYN | ACK:
-            connection.note_acked(_ORIGINAL, sequence + 1 & 0xFFFFFFFF)
-            connection.note_acked(_REPLY, acknowledged)
-            connection.unsettled = HANDSHAKE
+            # One that answers another SYN is left from an older connection on these ports.
+            asked = connection.acked_by(_REPLY)
+            if asked is not None and _ahead(acknowledged, asked) <= _EARLY_DATA:
+                connection.note_acked(_ORIGINAL, sequence + 1 & 0xFFFFFFFF)
+                connection.note_acked(_REPLY, acknowledged)
+                connection.unsettled = HANDSHAKE
         elif expected is not None and connection.unsettled is HANDSHAKE:
             connection.unsettled = EARLY_DATA
         return False
     if flags & SYN:
-        if expected is None:
+        if opens(flags):
             connection.note_acked(_REPLY, sequence + 1 & 0xFFFFFFFF)
         return False
     if expected is None or not flags & ACK:

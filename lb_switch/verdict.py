@@ -85,6 +85,9 @@ class Reason(enum.Enum):
     """To be answered or refused, but it was damaged on its way: an answer would call it sound."""
     ANSWER_LIMIT = "answer_limit"
     """To be answered or refused, but so many were that the switch says nothing for the moment."""
+    ENDED_CONNECTION = "ended_connection"
+    """From a real server, of a connection that the switch has forgotten before it was closed: the
+    client must not see the real server's address."""
     UDP_ZERO_CHECKSUM = "udp_zero_checksum"
     """UDP over IPv6 without a checksum, which RFC 8200, section 8.1, forbids."""
     FRAGMENT_HELD = "fragment_held"

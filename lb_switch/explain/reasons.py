@@ -43,6 +43,10 @@ SENTENCES: dict[Reason, str] = {
     Reason.FORGED_SOURCE: "from an address that nobody can have who sends to the VIP: forged",
     Reason.BAD_CHECKSUM: "damaged on its way: an answer would call it sound",
     Reason.ANSWER_LIMIT: "to be answered or refused, but the limit of such answers is reached",
+    Reason.ENDED_CONNECTION: (
+        "from a real server, of a connection that was forgotten: its client must not see that"
+        " address"
+    ),
     Reason.UDP_ZERO_CHECKSUM: "UDP over IPv6 must have a checksum (RFC 8200), and this has none",
     Reason.FRAGMENT_HELD: (
         "a fragment that came before the first one, which alone has the ports: held until then"

@@ -273,3 +273,52 @@ def test_a_syn_that_comes_again_keeps_its_server_and_its_port(talk: Talk) -> Non
     talk.server("PA", b"answer")
     states = sorted(each.state for each in talk.switch.connections)
     assert states == [State.ESTABLISHED, State.ESTABLISHED]
+
+
+@pytest.fixture(
+    params=itertools.product((4, 6), ("nat", "full_nat"), (False, True)),
+    ids=lambda each: f"IPv{each[0]}-{each[1]}-{'observed' if each[2] else 'short'}",
+)
+def opening(request: pytest.FixtureRequest) -> Iterator[Talk]:
+    """A client that has sent its SYN."""
+    talk = Talk(*request.param)
+    talk.client("S")
+    yield talk
+    check_invariants(talk.switch)
+
+
+def test_the_answer_to_an_older_syn_opens_nothing(opening: Talk) -> None:
+    """Who had the port before was never there; its real server repeats its SYN/ACK."""
+    rip, peer = opening.rip, opening.peer
+    opening.server("SA", seq=77, ack=88)
+    opening.client("R", seq=88)
+    assert opening.connection.state is State.SYN_RECV
+    opening.numbers["client"] -= 1
+    assert opening.client("S").reason is Reason.KNOWN_CONNECTION
+    assert (opening.rip, opening.peer) == (rip, peer), "the same server and the same port"
+    opening.client("A", seq=1001, ack=78)
+    assert opening.connection.state is State.SYN_RECV
+    opening.server("SA")
+    opening.client("A")
+    assert opening.connection.state is State.ESTABLISHED
+
+
+def test_a_client_that_starts_over_while_it_opens(opening: Talk) -> None:
+    """With another number: the real server asks, the client clears away, and comes again."""
+    opening.server("SA")
+    opening.numbers = {"client": 700_000, "server": 9_000_000}
+    opening.client("S")
+    opening.server("SA", seq=5000, ack=1001)
+    opening.client("R", seq=1001)
+    opening.numbers["client"] -= 1
+    opening.client("S")
+    opening.server("SA")
+    opening.client("A")
+    assert opening.connection.state is State.ESTABLISHED
+
+
+def test_data_in_the_syn_may_be_acknowledged_with_it(opening: Talk) -> None:
+    """RFC 7413, section 4.2.2."""
+    opening.server("SA", ack=1001 + 100)
+    opening.client("A", seq=1101, ack=5001)
+    assert opening.connection.state is State.ESTABLISHED

@@ -160,14 +160,14 @@ def test_every_beginning_of_a_connection(
 ) -> None:
     """Every sequence of five segments, a SYN first: same bytes, states and accounts."""
     kinds = [
-        tcp(client, vip, "S"),
-        tcp(client, vip, "A", ack=SERVER_SEQUENCE + 1),
-        tcp(client, vip, "A", ack=1 << 31),
-        tcp(client, vip, "FA", ack=SERVER_SEQUENCE + 1),
-        tcp(client, vip, "RA", ack=SERVER_SEQUENCE + 1),
-        tcp(rip, client, "SA", seq=SERVER_SEQUENCE),
-        tcp(rip, client, "A", seq=SERVER_SEQUENCE + 1),
-        tcp(rip, client, "FA", seq=SERVER_SEQUENCE + 1),
+        tcp(client, vip, "S", seq=1000),
+        tcp(client, vip, "A", seq=1001, ack=SERVER_SEQUENCE + 1),
+        tcp(client, vip, "A", seq=1001, ack=1 << 31),
+        tcp(client, vip, "FA", seq=1001, ack=SERVER_SEQUENCE + 1),
+        tcp(client, vip, "RA", seq=1001, ack=SERVER_SEQUENCE + 1),
+        tcp(rip, client, "SA", seq=SERVER_SEQUENCE, ack=1001),
+        tcp(rip, client, "A", seq=SERVER_SEQUENCE + 1, ack=1001),
+        tcp(rip, client, "FA", seq=SERVER_SEQUENCE + 1, ack=1001),
     ]
     seen = set()
     for sequence in itertools.product(kinds, repeat=4):
