@@ -4,6 +4,7 @@
 
 CONFIG.json: a list of [VIP:PORT, protocol number, [RIP:PORT, …], snat, …].  SIGHUP reads it again
 and changes the host's rules with it.  Prints `ready`, then `updated` per SIGHUP, then the counters.
+TIMEOUT (environment): seconds that connections live without a packet.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from pathlib import Path
 from lb_switch.capture.interface import CaptureError, LiveCapture
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.tun import TunCapture
+from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.runtime import Loop
 from lb_switch.scheduling.rr import RoundRobin
 from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Switch
+from lb_switch.switch import Settings, Switch
 
 
 def read_config(path: Path) -> list[VirtualServer]:
@@ -47,7 +49,11 @@ def say(text: str) -> None:
 def main() -> int:
     name, state_directory, config = sys.argv[1:]
     virtual_servers = read_config(Path(config))
-    switch = Switch()
+    seconds = os.environ.get("TIMEOUT")
+    settings = (
+        Settings() if seconds is None else Settings(timeouts=dict.fromkeys(State, float(seconds)))
+    )
+    switch = Switch(settings)
     for virtual_server in virtual_servers:
         switch.add_virtual_server(virtual_server)
     capture: LiveCapture
