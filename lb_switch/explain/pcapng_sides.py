@@ -7,8 +7,9 @@ other way round.  The sides are those of the conversation: with one interface (o
 client shares the real servers' network, both are still told apart.
 
 What was dropped has one copy, where it arrived.  An answer of the switch leaves where the packet
-arrived that it answers.  What was passed has one copy as well, though it did leave: nothing
-changed, and a second copy would look like a retransmission to every analyser.
+arrived that it answers; what it tells the other side at the same time, there.  What was passed has
+one copy as well, though it did leave: nothing changed, and a second copy would look like a
+retransmission to every analyser.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def copies(event: PacketEvent, real_servers: frozenset[bytes]) -> Iterator[Copy]
         yield _copy(arrived.other, OUTBOUND, event.after, event.partial)
     for packet in event.verdict.packets:
         if action is Action.REPLY:
-            yield Copy(arrived, OUTBOUND, packet, ANSWER)
+            back = _destination(packet) == _source(event.before)
+            yield Copy(arrived if back else arrived.other, OUTBOUND, packet, ANSWER)
         elif action is Action.FORWARD:
             yield Copy(arrived.other, OUTBOUND, packet, RELEASED)
 
@@ -74,9 +76,15 @@ def copies(event: PacketEvent, real_servers: frozenset[bytes]) -> Iterator[Copy]
 def _arrival(event: PacketEvent, real_servers: frozenset[bytes]) -> Side:
     if event.direction is not None:
         return Side.CLIENT if event.direction is Direction.ORIGINAL else Side.SERVER
-    before = event.before
-    source = before[12:16] if before[:1] < b"\x50" else before[8:24]
-    return Side.SERVER if source in real_servers else Side.CLIENT
+    return Side.SERVER if _source(event.before) in real_servers else Side.CLIENT
+
+
+def _source(packet: bytes) -> bytes:
+    return packet[12:16] if packet[:1] < b"\x50" else packet[8:24]
+
+
+def _destination(packet: bytes) -> bytes:
+    return packet[16:20] if packet[:1] < b"\x50" else packet[24:40]
 
 
 def _copy(side: Side, direction: int, packet: bytes, partial: bool) -> Copy:

@@ -146,12 +146,15 @@ class Rungs:
 
     def _answers(self, record: PacketRecord, lanes: Lanes, time: float, inward: bool) -> list[Rung]:
         rungs = []
+        asked = summarise(record.bytes_before, record.length)
         for sent in record.sent:
             summary = summarise(bytes.fromhex(sent.data), sent.length)
             if record.verdict == "reply":
-                leg = Leg(summary.short, f"from {summary.source}", "", not inward)
-                left, right = (leg, None) if inward else (None, leg)
-                note = "the switch's own answer"
+                # A client that is cut off is answered, and his real server is told.
+                back = summary.destination == asked.source
+                leg = Leg(summary.short, f"from {summary.source}", "", back is not inward)
+                left, right = (leg, None) if back is inward else (None, leg)
+                note = "the switch's own answer" if back else "the switch tells the other side"
             else:
                 leg = Leg(summary.short, f"to {summary.destination}", "", inward)
                 left, right = (None, leg) if inward else (leg, None)
