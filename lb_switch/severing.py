@@ -50,6 +50,7 @@ REST = 1.0
 _CLIENT, _SERVER = Direction.REPLY, Direction.ORIGINAL
 """Whom a packet of this direction reaches."""
 _WAITING = frozenset({State.ESTABLISHED, State.CLOSE_WAIT})
+_TOLD = _WAITING | {State.SYN_RECV}
 
 
 class _Turn:
@@ -91,6 +92,10 @@ class Severing:
         turns = self._turns
         if virtual_server.protocol != TCP:
             return
+        for real_server, turn in list(turns.items()):
+            if turn.round > PROBES and not real_server.has_connections:
+                turns.pop(real_server)
+                self._walking.pop(real_server, None)
         for real_server in (*virtual_server.real_servers, *virtual_server.lingering):
             if not (real_server.severed and virtual_server.on_down == "reset"):
                 turns.pop(real_server, None)
@@ -157,7 +162,9 @@ class Severing:
         self._pending += [
             each
             for key, each in shard.items()
-            if each.path.real_server in walking and key == each.original_key
+            if each.path.real_server in walking
+            and key == each.original_key
+            and (each.state in _TOLD or each.unsettled is CUT)
         ]
         return len(shard)
 

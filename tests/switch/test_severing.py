@@ -14,7 +14,7 @@ from scapy.packet import Packet
 
 from lb_switch import severing
 from lb_switch.connections.tcp_state import Direction, State
-from lb_switch.connections.unsettled import CUT
+from lb_switch.connections.unsettled import CUT, Unsettled
 from lb_switch.invariants import check_invariants
 from lb_switch.nat.answer_limit import AnswersPerSecond
 from lb_switch.packet.protocol import TCP as TCP_NUMBER
@@ -526,6 +526,32 @@ def test_100_000_connections_stall_no_packet(
     assert at_the_transition < 0.005
     assert calls[-1] < 0.005
     assert second.active == others
+
+
+def test_closed_connections_take_nobodys_turn() -> None:
+    """The table holds them for late packets; whoever waits is asked in the first slice."""
+    switch, (first, _, _) = many(1000)
+    closed = [each for number, each in enumerate(switch.connections) if number % 100]
+    for connection in closed:
+        connection.unsettled = Unsettled()
+        switch._books.change_state(connection, State.TIME_WAIT, 0.0)
+    down(switch, first, 0.0)
+    assert len(switch.handle_timers(0.0)) == 10
+    check_invariants(switch)
+
+
+def test_a_finished_server_without_connections_is_let_go() -> None:
+    talk = talk_of()
+    group = talk.switch.virtual_servers["web"]
+    ends = Client(talk)
+    server = talk.connection.real_server
+    down(talk.switch, server, talk.now)
+    ends.wait(GIVEN_UP)
+    assert len(talk.switch.connections) == 0
+    group.remove(server)
+    group.refresh()
+    assert server not in talk.switch._severing._turns
+    assert talk.switch.next_deadline() is None
 
 
 def test_the_last_connection_of_a_table_is_found() -> None:
