@@ -22,13 +22,14 @@ servers that are out of service together.  One that comes back before their turn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from lb_switch.bookkeeping import Bookkeeping
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable
 from lb_switch.connections.tcp_state import REUSABLE, Direction, State
 from lb_switch.connections.unsettled import CUT
+from lb_switch.events import Event, SentEvent
 from lb_switch.nat import answers
 from lb_switch.packet.flow_key import reverse
 from lb_switch.packet.parse import Packet
@@ -76,6 +77,7 @@ class Severing:
 
     def __init__(self, connections: ConnectionTable, books: Bookkeeping) -> None:
         self.now = 0.0
+        self.observer: Callable[[Event], None] | None = None
         self._shards = connections.shards[TCP]
         self._books = books
         self._at = 0
@@ -85,6 +87,8 @@ class Severing:
         self._walking: dict[RealServer, _Turn] = {}
         self._pending: list[Connection] = []
         """Those of the shard walked last who are still to be told."""
+        self._packets: list[bytes] = []
+        """Of the slice at hand."""
         self._resume = float("-inf")
 
     def review(self, virtual_server: VirtualServer) -> None:
@@ -120,20 +124,20 @@ class Severing:
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return ()
+        self._resume = now + PAUSE
         self._begin_rounds(now)
-        packets: list[bytes] = []
         pending = self._pending
         told = looks = 0
         while told < SLICE and looks < LOOKS:
             if pending:
                 told += 1
-                packets += self._tell(pending.pop(), now)
+                self._tell(pending.pop(), now)
             elif self._walking:
                 looks += 1 + self._walk(now)
             else:
                 break
-        self._resume = now + PAUSE
-        return tuple(packets)
+        packets, self._packets = tuple(self._packets), []
+        return packets
 
     def _begin_rounds(self, now: float) -> None:
         for real_server, turn in list(self._turns.items()):
@@ -170,24 +174,32 @@ class Severing:
 
     # -- one connection --------------------------------------------------------------------
 
-    def _tell(self, connection: Connection, now: float) -> Iterator[bytes]:
+    def _tell(self, connection: Connection, now: float) -> None:
         turn = self._turns.get(connection.real_server)
         if turn is None or connection.is_over:
             return
         last = turn.round > PROBES
         if connection.unsettled is CUT:
-            yield from (_reset if last else _challenge)(connection, _SERVER)
+            self._send(connection, _SERVER, (_reset if last else _challenge)(connection, _SERVER))
         elif connection.state is State.SYN_RECV:
-            yield from _refuse(connection)
-            yield from _reset(connection, _SERVER)
+            self._send(connection, _CLIENT, _refusal(connection))
+            self._send(connection, _SERVER, _reset(connection, _SERVER))
             self._forget(connection, now)
         elif connection.state in _WAITING:
             if not last:
-                yield from _challenge(connection, _CLIENT)
+                self._send(connection, _CLIENT, _challenge(connection, _CLIENT))
                 return
-            yield from _reset(connection, _CLIENT)
-            yield from _reset(connection, _SERVER)
+            self._send(connection, _CLIENT, _reset(connection, _CLIENT))
+            self._send(connection, _SERVER, _reset(connection, _SERVER))
             self._watch(connection, now)
+
+    def _send(self, connection: Connection, to: Direction, packet: bytes | None) -> None:
+        if packet is None:
+            return
+        self._packets.append(packet)
+        if self.observer is not None:
+            group = connection.real_server.virtual_server
+            self.observer(SentEvent(self.now, packet, group, connection, to))
 
     def cut(self, connection: Connection, packet: Packet, now: float) -> tuple[bytes, ...]:
         """End a connection whose client has just been told so, because of this packet of his.
@@ -210,9 +222,11 @@ class Severing:
         if plain and number & 0xFFFFFFFF == connection.acked_by(_OTHER[_SERVER]):
             # It has acknowledged all that the client ever sent: there can be no other number.
             self._forget(connection, now)
-            return tuple(_reset(connection, _SERVER))
-        self._watch(connection, now)
-        return tuple(_challenge(connection, _SERVER))
+            told = _reset(connection, _SERVER)
+        else:
+            self._watch(connection, now)
+            told = _challenge(connection, _SERVER)
+        return () if told is None else (told,)
 
     def _forget(self, connection: Connection, now: float) -> None:
         self._books.forget(connection, now, "real server out of service")
@@ -233,21 +247,23 @@ def _key_to(connection: Connection, to: Direction) -> bytes:
     return reverse(connection.reply_key if to is _SERVER else connection.original_key)
 
 
-def _challenge(connection: Connection, to: Direction) -> Iterator[bytes]:
+def _challenge(connection: Connection, to: Direction) -> bytes | None:
+    """Make what must be answered; None while nobody knows a number."""
     acked = connection.acked_by(_OTHER[to])
-    if acked is not None:
-        numbers = acked - 1 & 0xFFFFFFFF, connection.acked_by(to) or 0
-        yield answers.segment(_key_to(connection, to), ACK, *numbers)
+    if acked is None:
+        return None
+    numbers = acked - 1 & 0xFFFFFFFF, connection.acked_by(to) or 0
+    return answers.segment(_key_to(connection, to), ACK, *numbers)
 
 
-def _reset(connection: Connection, to: Direction) -> Iterator[bytes]:
+def _reset(connection: Connection, to: Direction) -> bytes | None:
     acked = connection.acked_by(_OTHER[to])
-    if acked is not None:
-        yield answers.segment(_key_to(connection, to), RST, acked)
+    return None if acked is None else answers.segment(_key_to(connection, to), RST, acked)
 
 
-def _refuse(connection: Connection) -> Iterator[bytes]:
+def _refusal(connection: Connection) -> bytes | None:
     """Refuse a client's SYN.  If the SYN/ACK has reached him, the sequence number counts."""
     sequence, acked = connection.acked_by(_SERVER), connection.acked_by(_CLIENT)
-    if acked is not None:
-        yield answers.segment(_key_to(connection, _CLIENT), RST | ACK, sequence or 0, acked)
+    if acked is None:
+        return None
+    return answers.segment(_key_to(connection, _CLIENT), RST | ACK, sequence or 0, acked)

@@ -100,7 +100,7 @@ class Switch:
 
     @observer.setter
     def observer(self, observer: Callable[[Event], None] | None) -> None:
-        self._observer = self._books.observer = observer
+        self._observer = self._books.observer = self._severing.observer = observer
 
     # -- virtual servers -------------------------------------------------------------------
 
@@ -240,8 +240,9 @@ class Switch:
         self._counters[verdict.reason] += 1
         state = timeout = None
         if connection is not None:
-            state = connection.state
-            timeout = self.settings.timeouts[state]
+            if not connection.is_over:
+                state = connection.state
+                timeout = self.settings.timeouts[state]
             if virtual_server is None:
                 virtual_server = connection.real_server.virtual_server
         self._told += 1
@@ -423,11 +424,13 @@ class Switch:
         verdict = outcome.verdict
         if verdict.action is not Action.REPLY:
             return outcome
+        old_state = connection.state
         if packet.key == connection.reply_key:
             self._books.forget(connection, now, "real server out of service")
-            return outcome
+            return Outcome(verdict, group, connection, Direction.REPLY, old_state)
         told = self._severing.cut(connection, packet, now)
-        return outcome._replace(verdict=verdict._replace(packets=(*verdict.packets, *told)))
+        verdict = verdict._replace(packets=(*verdict.packets, *told))
+        return Outcome(verdict, group, connection, Direction.ORIGINAL, old_state)
 
     def _port_reuse(self, packet: Packet, old: Connection, now: float) -> Outcome:
         """Let a SYN on the ports of a closed connection open a new one: that very SYN."""

@@ -116,7 +116,8 @@ def _row(rung: Rung, y: int) -> tuple[list[str], int]:
         )
         parts.append(_text(_MIDDLE, y + 13, rung.note, "note", "middle"))
         y += _NOTE
-    parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
+    if rung.number is not None:
+        parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
     parts.append(_text(12, y + 35, f"{rung.time:.6f}", "when"))
     also = any(leg is not None and leg.also for leg in (rung.left, rung.right))
     for leg, near, far in ((rung.left, _LEFT, _MIDDLE), (rung.right, _MIDDLE, _RIGHT)):

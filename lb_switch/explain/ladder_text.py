@@ -63,7 +63,7 @@ class Ladder:
         style, bar = self._style, self._style.glyphs.bar
         left, right = self._words(rung)
         end = bar if rung.lanes.right else ""
-        number = f"#{rung.number}"
+        number = "" if rung.number is None else f"#{rung.number}"
         yield f"{number:<{_LEFT}}{bar}{left:<{_SPAN}}{bar}{right:<{_SPAN}}{end}".rstrip()
         also = [leg.also if leg is not None else "" for leg in (rung.left, rung.right)]
         if any(also):

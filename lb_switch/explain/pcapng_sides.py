@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from lb_switch.capture.pcapng import INBOUND, OUTBOUND
 from lb_switch.connections.tcp_state import Direction
-from lb_switch.events import PacketEvent
+from lb_switch.events import PacketEvent, SentEvent
 from lb_switch.packet import checksum
 from lb_switch.packet.parse import ParseError, parse
 from lb_switch.packet.protocol import TCP, UDP
@@ -71,6 +71,12 @@ def copies(event: PacketEvent, real_servers: frozenset[bytes]) -> Iterator[Copy]
             yield Copy(arrived if back else arrived.other, OUTBOUND, packet, ANSWER)
         elif action is Action.FORWARD:
             yield Copy(arrived.other, OUTBOUND, packet, RELEASED)
+
+
+def own_copy(event: SentEvent) -> Copy:
+    """Return the one copy of a packet that the switch sent of its own accord."""
+    side = Side.SERVER if event.direction is Direction.ORIGINAL else Side.CLIENT
+    return Copy(side, OUTBOUND, event.packet, ANSWER)
 
 
 def _arrival(event: PacketEvent, real_servers: frozenset[bytes]) -> Side:

@@ -66,3 +66,10 @@ def sentence(reason: str) -> str:
         return SENTENCES[Reason(reason)]
     except ValueError:
         return reason.replace("_", " ")
+
+
+def purpose(what: str) -> str:
+    """Say what the switch sends a packet for that nobody asked it for."""
+    if "RST" in what:
+        return "the real server is out of service, the connection is gone"
+    return "its old number must be answered, and the answer tells the right number for a RST"

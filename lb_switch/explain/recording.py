@@ -17,6 +17,7 @@ from lb_switch.explain.schema import (
     Header,
     PacketRecord,
     Record,
+    SentRecord,
     decode,
 )
 from lb_switch.harmless import harmless, shortened
@@ -172,7 +173,7 @@ class Selection:
             if self.last_packet is not None and record.number > self.last_packet:
                 return False
         if self.connection:
-            if not isinstance(record, PacketRecord | ConnectionRecord):
+            if not isinstance(record, PacketRecord | ConnectionRecord | SentRecord):
                 return False
             return record.connection is not None and self._is(record.connection, header)
         return True

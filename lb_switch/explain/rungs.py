@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lb_switch.explain.describe import Summary, summarise
-from lb_switch.explain.schema import ConnectionEntry, Header, PacketRecord, Record
+from lb_switch.explain.schema import ConnectionEntry, Header, PacketRecord, Record, SentRecord
 from lb_switch.explain.who import Who, address_of
 
 SWITCH = "lb-switch"
@@ -37,7 +37,8 @@ class Leg(NamedTuple):
 class Rung(NamedTuple):
     """One packet: the legs on the left (client) and the right (real server) of the switch."""
 
-    number: int
+    number: int | None
+    """None: nobody's packet but the switch's own."""
     time: float
     """Seconds since the recording began."""
     lanes: Lanes
@@ -64,6 +65,8 @@ class Rungs:
     def of(self, record: Record) -> list[Rung]:
         """Return the rungs of a record: one for a packet, one for each answer; else none."""
         self.who.learn(record)
+        if isinstance(record, SentRecord):
+            return [self._own(record)]
         if not isinstance(record, PacketRecord):
             return []
         before = summarise(record.bytes_before, record.length)
@@ -75,6 +78,16 @@ class Rungs:
         else:
             rung = self._stopped(record, lanes, before, time)
         return [rung, *self._answers(record, lanes, time, rung.inward)]
+
+    def _own(self, record: SentRecord) -> Rung:
+        """What the switch sends of its own accord has only one leg."""
+        lanes = self._lanes_of(record.connection, record.virtual_server)
+        summary = summarise(record.bytes_sent, record.length)
+        inward = record.direction == "original"
+        leg = Leg(summary.short, f"from {summary.source}", "", inward)
+        left, right = (None, leg) if inward else (leg, None)
+        note = "the switch's own"
+        return Rung(None, record.time - self._header.time, lanes, left, right, note, inward)
 
     def _lanes(self, record: PacketRecord, summary: Summary) -> Lanes:
         connection = record.connection
@@ -154,7 +167,7 @@ class Rungs:
                 back = summary.destination == asked.source
                 leg = Leg(summary.short, f"from {summary.source}", "", back is not inward)
                 left, right = (leg, None) if back is inward else (None, leg)
-                note = "the switch's own answer" if back else "the switch tells the other side"
+                note = "the switch's own answer" if back else "the switch's own"
             else:
                 leg = Leg(summary.short, f"to {summary.destination}", "", inward)
                 left, right = (None, leg) if inward else (leg, None)

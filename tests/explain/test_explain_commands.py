@@ -138,7 +138,7 @@ def test_a_recording_that_was_cut_off_is_shown_as_far_as_it_is_whole(
     [
         (b"", "empty, so no recording"),
         (b"hello\n", "no recording: the first line is no header"),
-        (b'{"format":"lb-switch recording","version":2}\n', "a recording of version 2;"),
+        (b'{"format":"lb-switch recording","version":3}\n', "a recording of version 3;"),
     ],
 )
 def test_what_cannot_be_played(run: Run, tmp_path: Path, content: bytes, problem: str) -> None:
@@ -168,7 +168,7 @@ def test_seek(run: Run) -> None:
     assert headlines("--packet", "29-") == ["#29", "#30"]
     assert headlines("--packet", "2-4", "--connection", "1") == ["#2", "#3", "#4"]
     assert headlines("--start", "2.2") == [f"#{number}" for number in range(24, 31)]
-    assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28"]
+    assert headlines("--connection", "10.0.1.11:44000") == ["#26", "#27", "#28", "#29"]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_what_is_no_recording(lines: list[bytes], problem: str) -> None:
 def test_another_version() -> None:
     header = {**json.loads(WHOLE[0]), "version": 7, "colour": "red"}
     error = read([json.dumps(header).encode() + b"\n", *WHOLE[1:]])[1]
-    assert error == "rec.jsonl: a recording of version 7; this program reads 1"
+    assert error == "rec.jsonl: a recording of version 7; this program reads 2"
 
 
 def test_a_header_that_lacks_something() -> None:
@@ -113,7 +113,7 @@ def test_seek_by_packet() -> None:
     ("which", "found"),
     [
         ("1", [1, 2, 3, 4, 5, 6, 7, 8, 9]),
-        ("10.0.1.11:44000", [26, 27, 28]),
+        ("10.0.1.11:44000", [26, 27, 28, 29]),
         ("2001:db8:1::11", [22, 23]),
         ("[2001:db8:1::11]:40000", [22, 23]),
     ],
