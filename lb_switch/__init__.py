@@ -11,6 +11,7 @@ A packet's way through the package, and the room where each step lives:
     switch.py         the engine: these steps, in packet order
     short_road.py     the same in one breath, for the ordinary packets of a known connection
     tcp_tracking.py   what a TCP segment does to a connection's state
+    severing.py       who waits for a real server that went out of service is told
     fragment_road.py  the first fragment decides, the others follow it
     bookkeeping.py    connections begin, change and end in all books at once
     outcome.py        what comes of a packet inside the engine: a verdict, and whom it is about

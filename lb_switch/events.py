@@ -83,6 +83,20 @@ class ConnectionEvent(NamedTuple):
     cause: str = ""
 
 
+class SentEvent(NamedTuple):
+    """The switch sent a packet of its own that nobody had asked for: `packet`, a whole IP packet.
+
+    `direction` says whom it reaches: the real server (ORIGINAL) or the client (REPLY) of the
+    connection.  (An answer of the switch's stands in the verdict of the packet that it answers.)
+    """
+
+    time: float
+    packet: bytes
+    virtual_server: VirtualServer | None
+    connection: Connection
+    direction: Direction
+
+
 class ServerEvent(NamedTuple):
     """A real server changed: its health, its administrative state or its weight.
 
@@ -113,4 +127,4 @@ class ProbeEvent(NamedTuple):
     became: Literal["up", "down"] | None = None
 
 
-Event = PacketEvent | ConnectionEvent | ServerEvent | ProbeEvent
+Event = PacketEvent | ConnectionEvent | SentEvent | ServerEvent | ProbeEvent

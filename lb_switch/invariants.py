@@ -10,6 +10,7 @@ from collections import Counter
 from lb_switch.chain import Link
 from lb_switch.connections.queues import UDP_KINDS, Kind, kind_of
 from lb_switch.connections.tcp_state import ACTIVE, State
+from lb_switch.connections.unsettled import CUT
 from lb_switch.nat.port_pool import PortPool
 from lb_switch.packet.flow_key import FlowKey, reverse
 from lb_switch.packet.protocol import UDP
@@ -86,6 +87,10 @@ def check_invariants(switch: Switch) -> None:
         _require(
             connection.unsettled is not None or connection.state in {State.ESTABLISHED, State.UDP},
             f"in {connection.state.name} and nothing is watched for",
+        )
+        _require(
+            connection.unsettled is not CUT or connection.state is State.CLOSE,
+            f"its client was cut off, but it is in {connection.state.name}",
         )
         queue = connection.queue
         assert queue is not None

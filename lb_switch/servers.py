@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
 from lb_switch.packet.endpoint import Endpoint, IPAddress
@@ -122,6 +122,7 @@ class VirtualServer:
         "health_check",
         "name",
         "on_down",
+        "on_refresh",
         "one_packet",
         "persistence",
         "protocol",
@@ -167,6 +168,8 @@ class VirtualServer:
         self.addresses: frozenset[bytes] = frozenset()
         """The packed RIPs that packets of its connections may come from: those of its real
         servers, and of removed ones that had connections."""
+        self.on_refresh: Callable[[VirtualServer], None] | None = None
+        """Who is told whenever `refresh` was: the switch that serves it."""
         self._departed: dict[Endpoint, RealServer] = {}
         members = tuple(real_servers)
         if len({each.endpoint for each in members}) < len(members):
@@ -236,6 +239,8 @@ class VirtualServer:
         for real_server in self.real_servers:
             real_server.severed = not real_server.in_service and self.on_down != "keep"
         self.usable_servers = tuple(rs for rs in self.real_servers if rs.usable)
+        if self.on_refresh is not None:
+            self.on_refresh(self)
 
     def __repr__(self) -> str:
         return f"<VirtualServer {self.name} {PROTOCOL_NAMES[self.protocol]} {self.endpoint}>"

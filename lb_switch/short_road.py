@@ -15,6 +15,7 @@ import struct
 
 from lb_switch.connections.connection import HALVES
 from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
+from lb_switch.connections.unsettled import CUT
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import TO_CLIENT, TO_SERVER
 from lb_switch.tcp_tracking import TCPTracker
@@ -113,7 +114,7 @@ class ShortRoad:
             if real_server.severed:
                 return False
             if turns:
-                if offset_flags & _SYN:
+                if offset_flags & _SYN or connection.unsettled is CUT:
                     return False
                 self._follow(connection, True, buffer, l4, start + total, now, partial)
             elif protocol == 6:
@@ -123,6 +124,8 @@ class ShortRoad:
             counted = _TO_SERVER[total]
         else:
             if turns:
+                if connection.unsettled is CUT:
+                    return False
                 self._follow(connection, False, buffer, l4, start + total, now, partial)
             elif protocol == 6:
                 connection.acked_by_server_high = _HALVES[ack_high]

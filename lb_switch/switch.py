@@ -22,6 +22,7 @@ from lb_switch.connections.fragments import FragmentTracker
 from lb_switch.connections.queues import Queues
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import REUSABLE, Direction, State
+from lb_switch.connections.unsettled import CUT
 from lb_switch.events import Choice, Event, PacketEvent, ServerEvent
 from lb_switch.fragment_road import FragmentRoad
 from lb_switch.nat import answers
@@ -50,6 +51,7 @@ from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
 from lb_switch.packet.udp import UDPHeader
 from lb_switch.servers import AdminState, RealServer, VirtualServer
 from lb_switch.settings import Settings
+from lb_switch.severing import Severing
 from lb_switch.short_road import ShortRoad
 from lb_switch.tcp_tracking import TCPTracker, opens, reuses_ports
 from lb_switch.verdict import Action, Reason, Verdict
@@ -86,6 +88,7 @@ class Switch:
         self._answer_limit = AnswerLimit(self.settings.answers_per_second)
         self._counters = dict.fromkeys(Reason, 0)
         self._tracker = TCPTracker(self._books)
+        self._severing = Severing(self.connections, self._books)
         self._short_road = ShortRoad(self.connections, self._tracker)
         self._fragment_road = FragmentRoad(FragmentTracker(), self._whole, self._may_concern)
         self._told = 0
@@ -99,7 +102,7 @@ class Switch:
 
     @observer.setter
     def observer(self, observer: Callable[[Event], None] | None) -> None:
-        self._observer = self._books.observer = observer
+        self._observer = self._books.observer = self._severing.observer = observer
 
     # -- virtual servers -------------------------------------------------------------------
 
@@ -116,6 +119,7 @@ class Switch:
         self._retired = [each for each in self._retired if each is not virtual_server]
         self.virtual_servers[virtual_server.name] = virtual_server
         self._by_endpoint[place] = virtual_server
+        virtual_server.on_refresh = self._severing.review
         self._own_addresses.update((address, *(ip.packed for ip in virtual_server.snats)))
 
     def remove_virtual_server(self, virtual_server: VirtualServer) -> None:
@@ -179,6 +183,7 @@ class Switch:
     def _server_changed(self, real_server: RealServer, cause: str, now: float) -> None:
         virtual_server = real_server.virtual_server
         assert virtual_server is not None
+        self._severing.now = now
         virtual_server.refresh()
         self._tell(ServerEvent(now, virtual_server, real_server, cause))
 
@@ -237,8 +242,9 @@ class Switch:
         self._counters[verdict.reason] += 1
         state = timeout = None
         if connection is not None:
-            state = connection.state
-            timeout = self.settings.timeouts[state]
+            if not connection.is_over:
+                state = connection.state
+                timeout = self.settings.timeouts[state]
             if virtual_server is None:
                 virtual_server = connection.real_server.virtual_server
         self._told += 1
@@ -374,7 +380,7 @@ class Switch:
     def _known(self, packet: Packet, connection: Connection, now: float) -> Outcome:
         to_server = packet.key == connection.original_key
         direction = Direction.ORIGINAL if to_server else Direction.REPLY
-        if to_server and connection.real_server.severed:
+        if connection.unsettled is CUT or (to_server and connection.real_server.severed):
             severed = self._severed(packet, connection, now)
             if severed is not None:
                 return severed
@@ -407,28 +413,45 @@ class Switch:
     def _severed(self, packet: Packet, connection: Connection, now: float) -> Outcome | None:
         """Handle a client's packet for a real server that is out of service, by `on_down`.
 
-        UDP has no way to say no in mid-conversation: the datagram simply goes to another server.
-        None for a RST, which needs no answer and closes as ever.
+        Likewise a packet of either side where the client was cut off already.  UDP has no way to
+        say no in mid-conversation: the datagram simply goes to another server.  None for a RST,
+        which needs no answer and closes as ever.
         """
         virtual_server = connection.real_server.virtual_server
         assert virtual_server is not None
         if is_damaged(packet):
             return drop(Reason.BAD_CHECKSUM, virtual_server)
         if connection.protocol == TCP:
-            asks = opens(packet.buffer[packet.l4 + 13])
+            asks = opens(packet.buffer[packet.l4 + 13]) and packet.key == connection.original_key
+            if asks and not connection.real_server.severed:
+                return None  # It is back in service, and may be asked again.
             fresh = connection.state in REUSABLE or (
                 connection.state is State.SYN_RECV and virtual_server.on_down == "reschedule"
             )
             if not (asks and fresh):
                 if packet.buffer[packet.l4 + 13] & tcp.RST:
                     return None
-                self._books.forget(connection, now, "real server out of service")
-                return self._reject(packet, now, Reason.REAL_SERVER_DOWN, virtual_server)
+                return self._cut(packet, connection, now)
         self._books.forget(connection, now, "real server out of service")
         outcome = self._unknown(packet, now)
         if outcome.verdict is NEW:
             return outcome._replace(verdict=RESCHEDULED)
         return outcome
+
+    def _cut(self, packet: Packet, connection: Connection, now: float) -> Outcome:
+        """Answer with a RST, and end the connection for the other side too."""
+        group = connection.real_server.virtual_server
+        outcome = self._reject(packet, now, Reason.REAL_SERVER_DOWN, group)
+        verdict = outcome.verdict
+        if verdict.action is not Action.REPLY:
+            return outcome
+        old_state = connection.state
+        if packet.key == connection.reply_key:
+            self._books.forget(connection, now, "real server out of service")
+            return Outcome(verdict, group, connection, Direction.REPLY, old_state)
+        told = self._severing.cut(connection, packet, now)
+        verdict = verdict._replace(packets=(*verdict.packets, *told))
+        return Outcome(verdict, group, connection, Direction.ORIGINAL, old_state)
 
     def _port_reuse(self, packet: Packet, old: Connection, now: float) -> Outcome:
         """Let a SYN on the ports of a closed connection open a new one: that very SYN."""
@@ -570,11 +593,11 @@ class Switch:
 
     def next_deadline(self) -> float | None:
         """When `handle_timers` is to be called next; None: not before another packet."""
-        fragments = self.fragments.next_deadline()
-        connections = self._books.next_deadline()
-        if fragments is None or connections is None:
-            return connections if fragments is None else fragments
-        return min(fragments, connections)
+        soonest = self._books.next_deadline()
+        for other in (self.fragments.next_deadline(), self._severing.next_deadline()):
+            if other is not None and (soonest is None or other < soonest):
+                soonest = other
+        return soonest
 
     def handle_timers(self, now: float) -> tuple[bytes, ...]:
         """Do what is due at `now`, a bounded amount of it; return packets to send.
@@ -583,7 +606,7 @@ class Switch:
         """
         self._books.forget_expired(now, EXPIRE_AT_ONCE)
         self.fragments.expire(now)
-        return ()
+        return self._severing.run(now)
 
 
 def _lacks_checksum(packet: Packet) -> bool:

@@ -55,7 +55,8 @@ class Reason(enum.Enum):
     NO_REAL_SERVER = "no_real_server"
     """Every real server of the group is down or drained: RST or port unreachable."""
     REAL_SERVER_DOWN = "real_server_down"
-    """The connection's real server went out of service: RST to the client."""
+    """The connection's real server went out of service: RST to the client, and the real server is
+    told as well."""
 
     KEY_CLASH = "key_clash"
     """The reply flow key of the new connection belongs to another connection already."""

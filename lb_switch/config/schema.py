@@ -281,9 +281,10 @@ class VirtualServerTable(Table):
     one_packet: bool = False
     """udp: each datagram is scheduled on its own (IPVS's ops), as suits DNS."""
     on_down: Literal["reset", "reschedule", "keep"] = "reset"
-    """What happens to live connections of a real server that went down.  keep: they go on.  reset:
-    the client's next packet is answered by a RST.  reschedule: likewise, but a SYN that is sent
-    again goes to another real server.  Datagrams go to another one, unless keep."""
+    """What happens to live connections of a real server that went down or is in maint.  keep: they
+    go on.  reset: client and real server get a RST at once, whoever waits for an answer too.
+    reschedule: the client's next packet is answered by a RST, but a SYN that is sent again goes to
+    another real server.  Datagrams go to another one, unless keep."""
     forward: Literal["nat", "full_nat"] = "nat"
     """nat rewrites the destination; full_nat (one-arm) the source as well."""
     snat: SnatText = ()

@@ -43,3 +43,6 @@ HANDSHAKE = Unsettled()
 EARLY_DATA = Unsettled()
 """The same, where the real server has sent data already: the client may acknowledge these too
 (RFC 7413, section 3)."""
+CUT = Unsettled()
+"""In CLOSE: the switch has told the client that the connection is gone (`lb_switch.severing`), and
+answers whatever the real server sends with a RST."""

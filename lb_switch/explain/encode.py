@@ -14,6 +14,7 @@ from lb_switch.events import (
     Event,
     PacketEvent,
     ProbeEvent,
+    SentEvent,
     ServerEvent,
     Stage,
 )
@@ -72,6 +73,8 @@ class Encoder:
             return _line(self._packet(event))
         if isinstance(event, ConnectionEvent):
             return _line(self._connection_event(event))
+        if isinstance(event, SentEvent):
+            return _line(self._sent(event))
         return _line(_server(event) if isinstance(event, ServerEvent) else _probe(event))
 
     def _packet(self, event: PacketEvent) -> Object:
@@ -122,6 +125,18 @@ class Encoder:
             "cause": event.cause,
             "to_server": _traffic(connection.traffic_to_server),
             "to_client": _traffic(connection.traffic_to_client),
+        }
+
+    def _sent(self, event: SentEvent) -> Object:
+        virtual_server = event.virtual_server
+        return {
+            "event": "sent",
+            "time": event.time,
+            "virtual_server": None if virtual_server is None else virtual_server.name,
+            "connection": self._connection(event.connection),
+            "direction": event.direction.name.lower(),
+            "length": len(event.packet),
+            "data": event.packet[:SNAP].hex(),
         }
 
     def _connection(self, connection: Connection) -> Object:

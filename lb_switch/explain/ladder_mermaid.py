@@ -48,7 +48,7 @@ def _rung(rung: Rung, names: dict[str, str]) -> Iterator[str]:
     if rung.note:
         yield f"    Note right of lb: {_text(rung.note)}"
     if rung.after:
-        where = "right of" if rung.number else "over"
+        where = "right of" if rung.has_legs else "over"
         yield f"    Note {where} lb: {_text(rung.after)}"
 
 

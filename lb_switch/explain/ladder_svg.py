@@ -109,10 +109,11 @@ def _head(x: int, y: int, name: str, place: str, kind: str) -> Iterator[str]:
 
 def _row(rung: Rung, y: int) -> tuple[list[str], int]:
     parts = []
-    if not rung.number:
+    if not rung.has_legs:
         parts += [_text(12, y + 17, f"{rung.time:.6f}", "when"), *_pill(rung.after, y + 4)]
         return parts, y + _NOTE + 10
-    parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
+    if rung.number is not None:
+        parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
     parts.append(_text(12, y + 35, f"{rung.time:.6f}", "when"))
     also = any(leg is not None and leg.also for leg in (rung.left, rung.right))
     for leg, near, far in ((rung.left, _LEFT, _MIDDLE), (rung.right, _MIDDLE, _RIGHT)):

@@ -62,11 +62,11 @@ class Ladder:
     def _rung(self, rung: Rung) -> Iterator[str]:
         style, bar = self._style, self._style.glyphs.bar
         end = bar if rung.lanes.right else ""
-        if not rung.number:
+        if not rung.has_legs:
             yield self._after(rung, f"{rung.time:.6f}"[: _LEFT - 1])
             return
         left, right = self._words(rung)
-        number = f"#{rung.number}"
+        number = "" if rung.number is None else f"#{rung.number}"
         yield f"{number:<{_LEFT}}{bar}{left:<{_SPAN}}{bar}{right:<{_SPAN}}{end}".rstrip()
         also = [leg.also if leg is not None else "" for leg in (rung.left, rung.right)]
         if any(also):
@@ -81,7 +81,7 @@ class Ladder:
         """Return the line of what the arrows above it cause, or of what happens without any."""
         bar, room = self._style.glyphs.bar, _RIGHT - _LEFT - 1
         text = f"[{self._style.shorten(rung.after, room - 4)}]".center(room)
-        painted = text if rung.number else self._style.paint("bad", text)
+        painted = text if rung.has_legs else self._style.paint("bad", text)
         return f"{time:<{_LEFT}}{bar}{painted}{bar if rung.lanes.right else ''}".rstrip()
 
     def _words(self, rung: Rung) -> tuple[str, str]:

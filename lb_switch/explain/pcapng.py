@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 from lb_switch.capture import pcapng
 from lb_switch.capture.record import Interface, Record
-from lb_switch.events import PacketEvent
-from lb_switch.explain.pcapng_line import one_line
+from lb_switch.events import PacketEvent, SentEvent
+from lb_switch.explain.pcapng_line import line_of_sent, one_line
 from lb_switch.explain.pcapng_names import Names
-from lb_switch.explain.pcapng_sides import RELEASED, Copy, copies
+from lb_switch.explain.pcapng_sides import RELEASED, Copy, copies, own_copy
 from lb_switch.explain.wires import Routed, on_the_wires
 from lb_switch.packet.parse import ParseError, parse
 from lb_switch.verdict import Reason
@@ -100,6 +100,19 @@ class BothSides:
             self.names.forget(fresh)
             for copy in seen:
                 self._lost[copy.side] += 1
+
+    def put_sent(self, event: SentEvent, time_ns: int, accept: Callable[[bytes], bool]) -> None:
+        """Likewise for what the switch sent of its own accord: one block, without a packet id."""
+        copy = own_copy(event)
+        record = Record(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
+        block = pcapng.enhanced_packet(
+            record,
+            copy.side,
+            comment=f"{line_of_sent(event)} [{copy.remark}]",
+            direction=copy.direction,
+            lost=self._lost[copy.side],
+        )
+        self._lost[copy.side] = 0 if accept(block) else self._lost[copy.side] + 1
 
     def _copies(self, event: PacketEvent) -> list[Copy]:
         if event.direction is not None:

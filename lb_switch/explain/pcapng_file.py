@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from lb_switch.capture.record import NANOSECONDS, CaptureFileError
-from lb_switch.events import Event, PacketEvent
+from lb_switch.events import Event, PacketEvent, SentEvent
 from lb_switch.explain.file_outlet import FileOutlet
 from lb_switch.explain.pcapng import BothSides
 from lb_switch.private_file import open_to_write
@@ -32,15 +32,19 @@ class LiveListener:
 
     def __call__(self, event: Event) -> None:
         """Write down a packet; other events are told by the packets' stories."""
-        if not isinstance(event, PacketEvent):
+        if not isinstance(event, PacketEvent | SentEvent):
             return
         try:
             time_ns = round(event.time * NANOSECONDS) + self._epoch_ns
-            self._sides.put(event, time_ns, self._outlet.put)
+            if isinstance(event, SentEvent):
+                self._sides.put_sent(event, time_ns, self._outlet.put)
+            else:
+                self._sides.put(event, time_ns, self._outlet.put)
         except Exception:
             # A bug in a listener must not cost the packet it is told of.
             if not self._faults:
-                _log.exception("packet %d: not written to %s", event.number, self._outlet.name)
+                what = f"packet {event.number}" if isinstance(event, PacketEvent) else "own packet"
+                _log.exception("%s: not written to %s", what, self._outlet.name)
             self._faults += 1
 
     @property

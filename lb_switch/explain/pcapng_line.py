@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lb_switch.connections.tcp_state import Direction
-from lb_switch.events import PacketEvent
+from lb_switch.events import PacketEvent, SentEvent
 from lb_switch.packet.flow_key import source_endpoint
 
 
@@ -20,6 +20,13 @@ def one_line(event: PacketEvent) -> str:
         line = f"{line}: {whom}"
     state = _state(event)
     return f"{line}; {state}" if state else line
+
+
+def line_of_sent(event: SentEvent) -> str:
+    """Return whose connection it is about that the switch sent something of its own accord."""
+    client = source_endpoint(event.connection.original_key)
+    server = event.connection.real_server.endpoint
+    return f"sent by the switch: {client} with {server}, which is out of service"
 
 
 def _whom(event: PacketEvent) -> str:

@@ -7,8 +7,9 @@ other way round.  The sides are those of the conversation: with one interface (o
 client shares the real servers' network, both are still told apart.
 
 What was dropped has one copy, where it arrived.  An answer of the switch leaves where the packet
-arrived that it answers.  What was passed has one copy as well, though it did leave: nothing
-changed, and a second copy would look like a retransmission to every analyser.
+arrived that it answers; what it tells the other side at the same time, there.  What was passed has
+one copy as well, though it did leave: nothing changed, and a second copy would look like a
+retransmission to every analyser.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from lb_switch.capture.pcapng import INBOUND, OUTBOUND
 from lb_switch.connections.tcp_state import Direction
-from lb_switch.events import PacketEvent
+from lb_switch.events import PacketEvent, SentEvent
 from lb_switch.packet import checksum
 from lb_switch.packet.parse import ParseError, parse
 from lb_switch.packet.protocol import TCP, UDP
@@ -66,17 +67,30 @@ def copies(event: PacketEvent, real_servers: frozenset[bytes]) -> Iterator[Copy]
         yield _copy(arrived.other, OUTBOUND, event.after, event.partial)
     for packet in event.verdict.packets:
         if action is Action.REPLY:
-            yield Copy(arrived, OUTBOUND, packet, ANSWER)
+            back = _destination(packet) == _source(event.before)
+            yield Copy(arrived if back else arrived.other, OUTBOUND, packet, ANSWER)
         elif action is Action.FORWARD:
             yield Copy(arrived.other, OUTBOUND, packet, RELEASED)
+
+
+def own_copy(event: SentEvent) -> Copy:
+    """Return the one copy of a packet that the switch sent of its own accord."""
+    side = Side.SERVER if event.direction is Direction.ORIGINAL else Side.CLIENT
+    return Copy(side, OUTBOUND, event.packet, ANSWER)
 
 
 def _arrival(event: PacketEvent, real_servers: frozenset[bytes]) -> Side:
     if event.direction is not None:
         return Side.CLIENT if event.direction is Direction.ORIGINAL else Side.SERVER
-    before = event.before
-    source = before[12:16] if before[:1] < b"\x50" else before[8:24]
-    return Side.SERVER if source in real_servers else Side.CLIENT
+    return Side.SERVER if _source(event.before) in real_servers else Side.CLIENT
+
+
+def _source(packet: bytes) -> bytes:
+    return packet[12:16] if packet[:1] < b"\x50" else packet[8:24]
+
+
+def _destination(packet: bytes) -> bytes:
+    return packet[16:20] if packet[:1] < b"\x50" else packet[24:40]
 
 
 def _copy(side: Side, direction: int, packet: bytes, partial: bool) -> Copy:

@@ -23,7 +23,8 @@ SENTENCES: dict[Reason, str] = {
     ),
     Reason.NO_REAL_SERVER: "every real server of the group is down or drained: refused",
     Reason.REAL_SERVER_DOWN: (
-        "in the connection table, but its real server is out of service: the client is told"
+        "in the connection table, but its real server is out of service: the client is told, and"
+        " the real server too"
     ),
     Reason.KEY_CLASH: (
         "not in the table, and its answers could not be told from those of another connection:"
@@ -69,3 +70,10 @@ def sentence(reason: str) -> str:
         return SENTENCES[Reason(reason)]
     except ValueError:
         return reason.replace("_", " ")
+
+
+def purpose(what: str) -> str:
+    """Say what the switch sends a packet for that nobody asked it for."""
+    if "RST" in what:
+        return "the real server is out of service, the connection is gone"
+    return "its old number must be answered, and the answer tells the right number for a RST"

@@ -19,6 +19,7 @@ from lb_switch.explain.schema import (
     Header,
     PacketRecord,
     Record,
+    SentRecord,
     ServerRecord,
     decode,
 )
@@ -200,7 +201,7 @@ class Followed:
             return True
         if isinstance(record, ServerRecord):
             return (record.virtual_server, record.real_server.address) in self._alive.values()
-        if isinstance(record, ConnectionRecord):
+        if isinstance(record, ConnectionRecord | SentRecord):
             connection: ConnectionEntry | None = record.connection
         elif isinstance(record, PacketRecord):
             connection = record.connection

@@ -12,9 +12,11 @@ from lb_switch.explain.schema import (
     Header,
     PacketRecord,
     Record,
+    SentRecord,
     ServerRecord,
 )
 from lb_switch.explain.who import Who, address_of
+from lb_switch.verdict import Reason
 
 SWITCH = "lb-switch"
 
@@ -48,11 +50,12 @@ class Leg(NamedTuple):
 class Rung(NamedTuple):
     """One packet: the legs on the left (client) and the right (real server) of the switch.
 
-    Or what happens between packets, which has no legs and number 0: a connection is removed, its
-    real server goes out of service.
+    Or what happens between packets, which has no legs: a connection is removed, its real server
+    goes out of service.
     """
 
-    number: int
+    number: int | None
+    """None: no packet that came, but one of the switch's own, or none at all."""
     time: float
     """Seconds since the recording began."""
     lanes: Lanes
@@ -64,6 +67,11 @@ class Rung(NamedTuple):
     """What stands below the arrows, as they cause it: the new state; what happens without any."""
     inward: bool
     """Whether the packet itself came from the left; an answer of the switch goes back."""
+
+    @property
+    def has_legs(self) -> bool:
+        """Whether it is a packet."""
+        return self.left is not None or self.right is not None
 
 
 class Rungs:
@@ -107,6 +115,8 @@ class Rungs:
             news = self._endings.news(record)
             name = self.who.short(record.real_server.address)
             return self._between(record.time, f"{name} {news}", self._last) if news else []
+        if isinstance(record, SentRecord):
+            return [self._own(record)]
         if not isinstance(record, PacketRecord) or is_group_membership(record.bytes_before):
             return []
         before = summarise(record.bytes_before, record.length)
@@ -124,9 +134,11 @@ class Rungs:
     ) -> list[Rung]:
         """Add what is still to be told: to its packet, if this is it, else before."""
         if rungs and isinstance(record, PacketRecord):
-            if record.connection == untold.connection:
-                return rungs  # it says so itself
             first, *others = rungs
+            if record.connection == untold.connection:  # it says so itself, but not why
+                if record.reason != Reason.REAL_SERVER_DOWN.value:
+                    return rungs
+                return [first._replace(after=self._new(untold)), *others]
             lanes = self._lanes_of(untold.connection, untold.virtual_server)
             if record.connection is None and first.lanes == lanes:
                 return [first._replace(after=self._new(untold)), *others]
@@ -152,7 +164,17 @@ class Rungs:
     def _between(self, time: float, text: str, lanes: Lanes | None) -> list[Rung]:
         if lanes is None:
             return []
-        return [Rung(0, time - self._header.time, lanes, None, None, "", text, inward=True)]
+        return [Rung(None, time - self._header.time, lanes, None, None, "", text, inward=True)]
+
+    def _own(self, record: SentRecord) -> Rung:
+        """What the switch sends of its own accord has only one leg."""
+        lanes = self._lanes_of(record.connection, record.virtual_server)
+        summary = summarise(record.bytes_sent, record.length)
+        inward = record.direction == "original"
+        leg = Leg(summary.short, f"from {summary.source}", "", inward)
+        left, right = (None, leg) if inward else (leg, None)
+        note = "the switch's own"
+        return Rung(None, record.time - self._header.time, lanes, left, right, note, "", inward)
 
     def _lanes(self, record: PacketRecord, summary: Summary) -> Lanes:
         connection = self._endings.connection_of(record, summary)
@@ -226,12 +248,15 @@ class Rungs:
 
     def _answers(self, record: PacketRecord, lanes: Lanes, time: float, inward: bool) -> list[Rung]:
         rungs = []
+        asked = summarise(record.bytes_before, record.length)
         for sent in record.sent:
             summary = summarise(bytes.fromhex(sent.data), sent.length)
             if record.verdict == "reply":
-                leg = Leg(summary.short, f"from {summary.source}", "", not inward)
-                left, right = (leg, None) if inward else (None, leg)
-                note = "the switch's own answer"
+                # A client that is cut off is answered, and his real server is told.
+                back = summary.destination == asked.source
+                leg = Leg(summary.short, f"from {summary.source}", "", back is not inward)
+                left, right = (leg, None) if back is inward else (None, leg)
+                note = "the switch's own answer" if back else "the switch's own"
             else:
                 leg = Leg(summary.short, f"to {summary.destination}", "", inward)
                 left, right = (None, leg) if inward else (leg, None)

@@ -1,6 +1,6 @@
 """A recording: JSON lines, the first of which is a `Header`, each other one an event.
 
-    {"format":"lb-switch recording","version":1,"time":10.0,"snap":192,"hosts":{"10.0.1.11":"c1"},…}
+    {"format":"lb-switch recording","version":2,"time":10.0,"snap":192,"hosts":{"10.0.1.11":"c1"},…}
     {"event":"connection","stage":"opened",…}
     {"event":"packet","number":1,"verdict":"forward","reason":"new_connection",…}
     {"event":"end","time":12.5,"packets":1,"dropped":0}
@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from lb_switch.harmless import harmless
 
 FORMAT = "lb-switch recording"
-VERSION = 1
+VERSION = 2
 
 SNAP = 192
 """Bytes kept of each packet: enough for all headers, those quoted in an ICMP error included."""
@@ -75,7 +75,7 @@ class Header(Entry):
     """The first line."""
 
     format: Literal["lb-switch recording"]
-    version: Literal[1]
+    version: Literal[2]
     time: Seconds
     """When the recording began."""
     snap: Number
@@ -203,6 +203,26 @@ class ConnectionRecord(Entry):
     to_client: TrafficEntry
 
 
+class SentRecord(Entry):
+    """The switch sent a packet of its own that nobody had asked for."""
+
+    event: Literal["sent"]
+    time: Seconds
+    virtual_server: Text | None
+    connection: ConnectionEntry
+    direction: Literal["original", "reply"]
+    """To the real server, or to the client."""
+    length: Number
+    """Of the whole IP packet."""
+    data: Hex
+    """The packet, at most `snap` bytes."""
+
+    @property
+    def bytes_sent(self) -> bytes:
+        """The packet, as far as it was kept."""
+        return bytes.fromhex(self.data)
+
+
 class ServerRecord(Entry):
     """A real server changed: its health, its administrative state or its weight."""
 
@@ -249,7 +269,15 @@ class EndRecord(Entry):
     """How many events are missing in all."""
 
 
-Record = PacketRecord | ConnectionRecord | ServerRecord | ProbeRecord | DroppedRecord | EndRecord
+Record = (
+    PacketRecord
+    | ConnectionRecord
+    | SentRecord
+    | ServerRecord
+    | ProbeRecord
+    | DroppedRecord
+    | EndRecord
+)
 
 _RECORDS: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="event")])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb_switch.explain.describe import Summary, is_group_membership, summarise
-from lb_switch.explain.reasons import sentence
+from lb_switch.explain.reasons import purpose, sentence
 from lb_switch.explain.schema import (
     ChoiceEntry,
     ConnectionRecord,
@@ -15,6 +15,7 @@ from lb_switch.explain.schema import (
     PacketRecord,
     ProbeRecord,
     Record,
+    SentRecord,
     ServerRecord,
 )
 from lb_switch.explain.style import NO_BREAK, WIDTH, Style
@@ -64,6 +65,8 @@ class Story:
         elif isinstance(record, ConnectionRecord):
             if record.stage == "closed":
                 yield from self._aside(record.time, self._closed(record))
+        elif isinstance(record, SentRecord):
+            yield from self._aside(record.time, self._sent(record))
         elif isinstance(record, ServerRecord):
             yield from self._aside(record.time, self._server(record))
         elif isinstance(record, ProbeRecord):
@@ -239,6 +242,14 @@ class Story:
             f" ({self._who.called(connection.client)} {self._style.glyphs.to}"
             f" {self._who.called(connection.real)}) leaves the table: {record.cause};"
             f" {_count(there.packets, 'packet')} there, {back.packets:,} back"
+        )
+
+    def _sent(self, record: SentRecord) -> str:
+        summary = summarise(record.bytes_sent, record.length)
+        source, destination = (self._who.called(each) for each in summary[:2])
+        return (
+            f"the switch's own (connection {record.connection.number}): {summary.what} from"
+            f" {source} to {destination}: {purpose(summary.what)}"
         )
 
     def _server(self, record: ServerRecord) -> str:

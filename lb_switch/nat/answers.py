@@ -5,6 +5,8 @@ They are made from nothing, so their checksums are computed, not updated.
 
 from __future__ import annotations
 
+import struct
+
 from lb_switch.packet import checksum, icmp, ipv4, ipv6, tcp
 from lb_switch.packet.icmp import ICMPHeader
 from lb_switch.packet.ipv4 import IPv4Header
@@ -14,6 +16,11 @@ from lb_switch.packet.protocol import ICMP, ICMPV6, TCP
 from lb_switch.packet.tcp import TCPHeader
 
 TTL = 64
+
+# Ports, sequence and acknowledgement number, data offset, flags, window, checksum, urgent pointer.
+_SEGMENT = struct.Struct("!4sIIBBHHH").pack
+_WINDOW = 512
+"""Said in segments made from nothing.  Nobody is to believe it, and whoever does is not to stop."""
 
 _V4_QUOTE = 576 - ipv4.MIN_LENGTH - icmp.HEADER_LENGTH
 """RFC 1812, section 4.3.2.3: as much of the datagram as fits into 576 bytes."""
@@ -43,6 +50,18 @@ def reset(packet: Packet) -> bytes:
         header.acknowledgement = (segment.sequence + length) & 0xFFFFFFFF
     header.checksum = checksum.internet_checksum(answer, _pseudo_sum(packet, TCP, len(answer)))
     return _ip_header_of_answer(packet, TCP, len(answer)) + answer
+
+
+def segment(key: bytes, flags: int, sequence: int, acknowledged: int = 0) -> bytes:
+    """Make a TCP segment of a flow key without options and data."""
+    size = (len(key) - 4) // 2
+    source, destination = key[:size], key[size : 2 * size]
+    l4 = bytearray(
+        _SEGMENT(key[-4:], sequence, acknowledged, tcp.MIN_LENGTH << 2, flags, _WINDOW, 0, 0)
+    )
+    pseudo = checksum.pseudo_header_sum(source, destination, TCP, tcp.MIN_LENGTH)
+    TCPHeader(l4).checksum = checksum.internet_checksum(l4, pseudo)
+    return _ip_header(source, destination, TCP, tcp.MIN_LENGTH, 0, ipv4.DONT_FRAGMENT) + l4
 
 
 def port_unreachable(packet: Packet) -> bytes:
@@ -81,18 +100,36 @@ def _pseudo_sum(packet: Packet, protocol: int, length: int) -> int:
 
 def _ip_header_of_answer(packet: Packet, protocol: int, payload_length: int) -> bytes:
     """Make the IP header of a packet that goes back to where `packet` came from."""
+    identification = flags = 0
     if packet.version == 4:
+        # What an echo reply has to be fragmented by, its request was: same identification, same DF.
+        asked = IPv4Header(packet.buffer, packet.start)
+        identification = asked.identification
+        flags = asked.flags_and_offset & ipv4.DONT_FRAGMENT
+    return _ip_header(
+        packet.destination, packet.source, protocol, payload_length, identification, flags
+    )
+
+
+def _ip_header(
+    source: bytes,
+    destination: bytes,
+    protocol: int,
+    payload_length: int,
+    identification: int,
+    flags: int,
+) -> bytes:
+    """Make an IP header; the last two are only IPv4's."""
+    if len(source) == 4:
         buffer = bytearray(ipv4.MIN_LENGTH)
         header = IPv4Header(buffer)
         header.version_ihl = 0x45
         header.total_length = ipv4.MIN_LENGTH + payload_length
-        # What an echo reply has to be fragmented by, its request was: same identification, same DF.
-        asked = IPv4Header(packet.buffer, packet.start)
-        header.identification = asked.identification
-        header.flags_and_offset = asked.flags_and_offset & ipv4.DONT_FRAGMENT
+        header.identification = identification
+        header.flags_and_offset = flags
         header.ttl = TTL
         header.protocol = protocol
-        header.source, header.destination = packet.destination, packet.source
+        header.source, header.destination = source, destination
         header.recompute_checksum()
     else:
         buffer = bytearray(ipv6.HEADER_LENGTH)
@@ -101,5 +138,5 @@ def _ip_header_of_answer(packet: Packet, protocol: int, payload_length: int) -> 
         header6.payload_length = payload_length
         header6.next_header = protocol
         header6.hop_limit = TTL
-        header6.source, header6.destination = packet.destination, packet.source
+        header6.source, header6.destination = source, destination
     return bytes(buffer)

@@ -18,7 +18,7 @@ from pathlib import Path
 from lb_switch.capture.interface import CaptureError, LiveCapture
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.tun import TunCapture
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.connections.tcp_state import State
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.runtime import Loop
 from lb_switch.scheduling.rr import RoundRobin

@@ -191,11 +191,11 @@ def test_what_a_connection_would_get_with_lc(run: Run, file: Path) -> None:
         "      s3 0); not s1 or s2",
         "",
     ]
-    other = run("explain", "choice", "--from", file, "--connection", "17", "--scheduler", "lc")
+    other = run("explain", "choice", "--from", file, "--connection", "18", "--scheduler", "lc")
     assert other.stdout.splitlines()[1:] == [
-        "    recorded: rr chooses s3: next after s2 (3 of 3 usable); not s1 or s2",
+        "    recorded: rr chooses s1: next after s3 (1 of 3 usable); not s2 or s3",
         "    instead: lc chooses s2: fewest active connections: 0 (active: s1 1, s2 0, s3",
-        "      3); not s1 or s3",
+        "      2); not s1 or s3",
         "",
     ]
 

@@ -73,7 +73,7 @@ def test_what_is_no_recording(lines: list[bytes], problem: str) -> None:
 def test_another_version() -> None:
     header = {**json.loads(WHOLE[0]), "version": 7, "colour": "red"}
     error = read([json.dumps(header).encode() + b"\n", *WHOLE[1:]])[1]
-    assert error == "rec.jsonl: a recording of version 7; this program reads 1"
+    assert error == "rec.jsonl: a recording of version 7; this program reads 2"
 
 
 def test_a_header_that_lacks_something() -> None:

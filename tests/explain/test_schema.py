@@ -34,7 +34,7 @@ def test_the_header_describes_the_switch() -> None:
     header = Header.model_validate_json(told.lines()[0])
     assert (header.format, header.version, header.time, header.snap) == (
         "lb-switch recording",
-        1,
+        2,
         100.0,
         192,
     )

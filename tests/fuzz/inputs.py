@@ -91,6 +91,12 @@ def written() -> dict[str, bytes]:
             + step(TCP, SYN, where)
             for more in range(16)
         )
+        web = 0 if version == 4 else 6
+        out = step(CONTROL, 4, web) + step(CONTROL, 8, web | 1 << 4)
+        inputs[f"waits-{version}"] = b"".join(
+            handshake(where) + out + step(TIME, 4) + more + step(TIME, 4) + step(TCP, SYN, where)
+            for more in (b"", step(TCP, ACK, where), step(TCP, DATA, where))
+        )
         inputs[f"shapes-{version}"] = b"".join(
             step(SHAPE, more, cut) + step(TCP, SYN, where)
             for more in range(16)

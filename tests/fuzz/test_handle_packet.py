@@ -32,11 +32,14 @@ def corpus() -> list[Path]:
 
 def test_the_corpus_holds_and_reaches_every_reason() -> None:
     reasons: Counter[Reason] = Counter()
+    sent = 0
     for path in corpus():
         world = run(path.read_bytes())
+        sent += world.sent
         reasons += world.reasons
         reasons += {Reason.FRAGMENT_EXPIRED: world.switches[0].fragments.expired}
     assert set(Reason) - OF_CAPTURES - set(reasons) == set()
+    assert sent, "nobody was told of a real server that is out of service"
 
 
 def test_the_corpus_reaches_every_state(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,8 @@ class World:
         self.now = 0.0
         self.packets = 0
         self.released = 0
+        self.sent = 0
+        """Packets that the switch made on its own account."""
         self.reasons: Counter[Reason] = Counter()
         self.last = b""
         """The packet forwarded last, as it left."""
@@ -232,6 +234,7 @@ class World:
         forwarded = verdict.action is Action.FORWARD
         for number, made in enumerate(verdict.packets):
             own = not forwarded and verdict.action is Action.REPLY and number == 0
+            own = own or verdict.reason is Reason.REAL_SERVER_DOWN
             if own and not all(right in {True, None} for right in soundness(made)):
                 raise FindingError(f"made a packet with wrong checksums: {made.hex()}")
         self.partial, self.extension = False, 0
@@ -394,8 +397,13 @@ class World:
             if due != self.switches[1].next_deadline():
                 raise FindingError("the two switches' deadlines differ")
             self.now = max(self.now, due)
-            for switch in self.switches:
-                switch.handle_timers(self.now)
+            one, other = (switch.handle_timers(self.now) for switch in self.switches)
+            if one != other:
+                raise FindingError(f"short road sends {one}, readable road {other}")
+            self.sent += len(one)
+            for made in one:
+                if not all(right in {True, None} for right in soundness(made)):
+                    raise FindingError(f"made a packet with wrong checksums: {made.hex()}")
         self.now = end
 
     def control(self, more: int) -> None:

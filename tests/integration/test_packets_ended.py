@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ FAMILIES = {4: (VIP, SERVERS[0]), 6: (VIP6, SERVERS6[0])}
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     with built(tmp_path) as made:
-        vips = [TCP_VIP, UDP_VIP, TCP_VIP6, UDP_VIP6]
-        made.configure(*([vip, protocol, reals[:1]] for vip, protocol, reals in vips))
+        vips: list[Any] = [TCP_VIP, UDP_VIP, TCP_VIP6, UDP_VIP6]
+        made.configure(*([vip, protocol, [real]] for vip, protocol, (real, _) in vips))
         yield made
 
 

@@ -78,7 +78,7 @@ def test_servers_that_come_and_go_take_nobody_its_turn(
         total = sum(each.weight for each in web.usable_servers)
         for each in web.real_servers:
             letter = chr(ord("a") + web.real_servers.index(each))
-            due = Fraction(choices * each.weight, total) if each.usable else 0
+            due = Fraction(choices * each.weight * each.usable, total)
             assert abs(counts[letter] - due) < 2 * len(web.real_servers)
 
 

@@ -76,6 +76,13 @@ class Seen(NamedTuple):
         (data,) = self.verdict.packets
         return dissect(data)
 
+    @property
+    def told(self) -> tuple[Packet, Packet]:
+        """The answer to a client that is cut off, and what its real server is told."""
+        assert self.action is Action.REPLY, self.verdict
+        answer, told = map(dissect, self.verdict.packets)
+        return answer, told
+
 
 def send(switch: Switch, data: bytes, now: float = 0.0, partial: bool = False) -> Seen:
     """Put a packet through the engine, in a buffer whose other bytes must stay untouched."""
@@ -104,6 +111,8 @@ class Dialogue:
         self.vip = vip
         self.rip: tuple[str, int] | None = None
         self.now = 0.0
+        self.sent: list[bytes] = []
+        """What the switch sent on its own account while time passed."""
         self.client_sequence = 1000
         self.server_sequence = 5000
 
@@ -112,7 +121,7 @@ class Dialogue:
         end = self.now + seconds
         while (due := self.switch.next_deadline()) is not None and due <= end:
             self.now = max(self.now, due)
-            self.switch.handle_timers(self.now)
+            self.sent += self.switch.handle_timers(self.now)
         self.now = end
 
     def client(self, flags: str, payload: bytes = b"", **fields: int) -> Seen:

@@ -133,7 +133,7 @@ def test_a_connection_of_a_real_server_that_is_down_is_reset_when_there_is_room(
     assert talk.client("A", b"data").reason is Reason.ANSWER_LIMIT
     talk.wait(0.25)
     again = talk.client("A", b"data", seq=1001)
-    assert (again.action, again.reason) == (Action.REPLY, Reason.UNKNOWN_TCP)
+    assert (again.action, again.reason) == (Action.REPLY, Reason.REAL_SERVER_DOWN)
 
 
 def test_a_rst_of_no_connection_takes_no_token() -> None:

@@ -47,13 +47,19 @@ def test_the_next_packet_of_the_client_is_answered_by_a_reset(on_down: OnDown, h
     take_down(talk, how)
     seen = talk.client("PA", b"anyone there?", ack=0x89ABCDEF)
     assert (seen.action, seen.reason) == (Action.REPLY, Reason.REAL_SERVER_DOWN)
-    answer = seen.answer
+    answer, told = seen.told
     assert answer[TCP].flags == "R"
     assert answer[TCP].seq == 0x89ABCDEF, "valid for the client: its own ack number"
     assert (answer.src, answer[TCP].sport) == VIP
     assert bytes(answer) == recomputed(bytes(answer))
-    assert len(talk.switch.connections) == 0
+    assert (told[TCP].flags, told[TCP].seq) == ("A", 1000), "how far it came only the server knows"
+    assert ((told.src, told[TCP].sport), (told.dst, told[TCP].dport)) == (CLIENT, talk.rip)
+    assert bytes(told) == recomputed(bytes(told))
+    assert talk.state() is State.CLOSE
     check_invariants(talk.switch)
+    assert talk.client("A").reason is Reason.REAL_SERVER_DOWN
+    assert talk.server("A", ack=1013).answer[TCP].seq == 1013
+    assert len(talk.switch.connections) == 0
     assert talk.client("A").reason is Reason.UNKNOWN_TCP
 
 
@@ -93,8 +99,10 @@ def test_reset_refuses_a_syn_that_comes_again() -> None:
     take_down(talk, "health")
     again = talk.client("S", seq=1000)
     assert (again.action, again.reason) == (Action.REPLY, Reason.REAL_SERVER_DOWN)
-    assert again.answer[TCP].flags == "RA"
-    assert again.answer[TCP].ack == 1001
+    answer, told = again.told
+    assert (answer[TCP].flags, answer[TCP].ack) == ("RA", 1001)
+    assert (told[TCP].flags, told[TCP].seq, told.dst) == ("R", 1001, talk.rip[0])  # type: ignore[index]
+    assert len(talk.switch.connections) == 0
 
 
 def test_a_client_that_resets_gets_no_reset_back() -> None:

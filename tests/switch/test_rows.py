@@ -100,6 +100,22 @@ class Net:
         ports = {"sport": fields.pop("sport", self.vip[1]), "dport": self.client[1]}
         return bytes(header / TCP(window=0, **ports, **fields))
 
+    def told(self, **fields: Any) -> bytes:
+        """Return what the real server is told when its client is cut off."""
+        ends = {"src": self.client[0], "dst": self.rip[0]}
+        ports = {"sport": self.client[1], "dport": self.rip[1]}
+        return self._own(ends, {"id": 0, "flags": "DF"}, TCP(window=512, **ports, **fields))
+
+    def answered(self, **fields: Any) -> bytes:
+        """Return a RST to the real server, as the switch makes it of a packet that came."""
+        ends = {"src": self.client[0], "dst": self.rip[0]}
+        ports = {"sport": self.client[1], "dport": self.rip[1]}
+        return self._own(ends, {"id": 1}, TCP(window=0, flags="R", **ports, **fields))
+
+    def _own(self, ends: dict[str, str], fields_of_ip: dict[str, Any], segment: Any) -> bytes:
+        header = IPv6(hlim=64, **ends) if self.six else IP(ttl=64, **ends, **fields_of_ip)
+        return bytes(header / segment)
+
 
 V4 = Net(CLIENT, VIP, RIPS[0], ("10.0.1.12", 5000), ("10.0.9.9", 53), RIPS[1])
 V6 = Net(CLIENT6, VIP6, RIPS6[0], ("2001:db8:1::12", 5000), ("2001:db8:9::9", 53), RIPS6[1])
@@ -735,7 +751,15 @@ for _what in _RESETTING:
         return [
             *handshake(net),
             known(late, net.back(late))._replace(first=out_of_service),
+            # How much of what the client sent has arrived, only the real server knows: it is asked.
+            Step(
+                data,
+                REPLY,
+                Reason.REAL_SERVER_DOWN,
+                reset + net.told(flags="A", seq=1000, ack=5001),
+            ),
             Step(data, REPLY, Reason.REAL_SERVER_DOWN, reset),
+            Step(late, REPLY, Reason.REAL_SERVER_DOWN, net.answered(seq=1001)),
             Step(data, REPLY, Reason.UNKNOWN_TCP, reset),
         ]
 
@@ -760,7 +784,14 @@ def _(net: Net) -> list[Step]:
     reset = net.reset(flags="RA", seq=0, ack=1001)
     return [
         handshake(net)[0],
-        Step(net.syn(), REPLY, Reason.REAL_SERVER_DOWN, reset, first=out_of_service),
+        Step(
+            net.syn(),
+            REPLY,
+            Reason.REAL_SERVER_DOWN,
+            reset + net.told(flags="R", seq=1001),
+            first=out_of_service,
+        ),
+        Step(net.syn(), FORWARD, Reason.NEW_CONNECTION, edited(net.syn(), destination=net.spare)),
     ]
 
 

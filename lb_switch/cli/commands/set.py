@@ -32,7 +32,8 @@ def command(
 ) -> None:
     """Change administrative state or weight of the real server RIP:PORT of VIP:PORT.
 
-    Live connections go on; those of a server in maint end as the virtual server's on_down says.
+    Live connections go on; those of a server in maint end as the virtual server's on_down says:
+    with reset, clients that wait for it get a RST at once, and the server too.
     A reload keeps the state and brings back the file's weight.
 
     \b
