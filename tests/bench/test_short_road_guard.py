@@ -134,7 +134,7 @@ def test_instructions(case: Case) -> None:
     )
 
 
-WHOLE_CONNECTION = (6450, 6150, 6050)
+WHOLE_CONNECTION = (6500, 6150, 6050)
 """Recorded instructions for eight packets, in the order of VERSIONS."""
 
 
