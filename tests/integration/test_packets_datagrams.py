@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -184,6 +185,54 @@ def test_a_real_servers_own_fragments_pass_in_any_order(lab: Lab) -> None:
     from scapy.utils import rdpcap
 
     assert len(rdpcap(str(seen.path))) == 3
+
+
+LARGE_FROM_SERVER = """
+    import socket, sys
+    source, target, size = sys.argv[1:]
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sending:
+        sending.bind((source, 5555))
+        sending.settimeout(5)
+        for number in range(3):
+            body = bytes([number]) * int(size)
+            sending.sendto(body, (target, 5556))
+            assert sending.recv(65535) == body
+"""
+LARGE_ECHO = """
+    import socket, sys
+    (target,) = sys.argv[1:]
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as listening:
+        listening.bind((target, 5556))
+        listening.settimeout(30)
+        print("ready", flush=True)
+        for _ in range(3):
+            body, sender = listening.recvfrom(65535)
+            listening.sendto(body, sender)
+"""
+
+
+@both_families
+def test_a_real_servers_large_pings_and_datagrams_pass(lab: Lab, version: int) -> None:
+    """Not of any connection: if the first ones do not tell so, the others are held for ever."""
+    client, server = (
+        f"{CLIENT[version][:-1]}2",
+        f"{SERVERS[version]}{11 if version == 4 else ':11'}",
+    )
+    ping = ["ping", f"-{version}", "-c", "3", "-i", "0.2", "-W", "5", "-s", "4000", client]
+    assert "3 received" in lab.exec("s1", ping).stdout
+    ping[-1] = server
+    assert "3 received" in lab.exec("c2", ping).stdout
+    code = ["python", "-c", textwrap.dedent(LARGE_ECHO), client]
+    listener = lab.popen("c2", code, stdout=subprocess.PIPE)
+    assert listener.stdout is not None
+    assert listener.stdout.readline() == b"ready\n"
+    python(lab, "s1", LARGE_FROM_SERVER, server, client, "4000")
+    assert listener.wait(10) == 0
+    # Those of connections are translated as ever.
+    argv = ("udp", place(version, 7), "--sizes", "4000,9000")
+    assert lab.client("c1", *argv)["errors"] == []
 
 
 GARBAGE = """

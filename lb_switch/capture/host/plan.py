@@ -49,8 +49,9 @@ class Family:
     """Protocol number: `ip rule` knows names only where /etc/protocols is installed."""
     icmp_errors: tuple[str, ...]
     """Rule conditions that match ICMP errors."""
-    later_fragments: str
-    """Rule condition that matches fragments without ports (in IPv6: all fragments)."""
+    fragments: tuple[str, ...]
+    """Rule conditions that match fragments.  The first one tells the engine whether the later ones,
+    which have no ports, are any business of its own: they must not come without it."""
     redirect: str
     """Rule condition that matches redirects."""
     last_hop: str
@@ -64,7 +65,8 @@ FAMILIES = (
         "iptables",
         1,
         tuple(f"-p icmp -m icmp --icmp-type {kind}" for kind in (3, 11, 12)),
-        "-f",
+        # Offset 0 and more to come; then any other offset.
+        ('-m u32 --u32 "4&0x3fff=0x2000"', "-f"),
         "-p icmp -m icmp --icmp-type 5",
         "-m ttl --ttl-lt 2",
         "net/ipv4/ip_forward",
@@ -74,7 +76,7 @@ FAMILIES = (
         "ip6tables",
         58,
         tuple(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind}" for kind in (1, 2, 3, 4)),
-        "-m frag --fragid 0:4294967295",
+        ("-m frag --fragid 0:4294967295",),
         "-p ipv6-icmp -m icmp6 --icmpv6-type 137",
         "-m hl --hl-lt 2",
         "net/ipv6/conf/all/forwarding",
@@ -116,7 +118,7 @@ def plan_nfqueue(
         )
         conditions = [
             *(f"-s {ip} -p {name} -m {name} --sport {port}" for name, ip, port in replies),
-            *(f"-s {ip} {family.later_fragments}" for ip in reals),
+            *(f"-s {ip} {fragments}" for ip in reals for fragments in family.fragments),
             *family.icmp_errors,
         ]
         steps += [
