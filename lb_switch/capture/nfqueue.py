@@ -34,7 +34,7 @@ from lb_switch.capture.nfqueue_socket import MESSAGE_SIZE, QueueSocket
 from lb_switch.capture.partial import complete_checksum
 from lb_switch.capture.privilege import require_net_admin
 from lb_switch.capture.services import Services
-from lb_switch.packet.protocol import TCP
+from lb_switch.packet.protocol import ICMP, ICMPV6, TCP
 from lb_switch.verdict import Action
 
 if TYPE_CHECKING:
@@ -181,6 +181,9 @@ class NfqueueCapture:
                     continue
                 packet_id, hook, start, end, cut, info = packet
                 self._hook = hook
+                told = b""
+                if hook != _PREROUTING and _is_icmp(buffer, start):
+                    told = destination_of(buffer, start, end)
                 try:
                     if cut:
                         action, _, packets = switch.note_cut_packet()
@@ -195,6 +198,9 @@ class NfqueueCapture:
                                 complete_checksum(buffer, start, end)
                 except Exception:
                     action, _, packets = self._faults.note(switch)
+                if told and action is forward and destination_of(buffer, start, end) != told:
+                    # The host's own error, to an address of the switch: it is on its way to lo.
+                    action, packets = Action.REPLY, (bytes(view[start:end]), *packets)
                 if action is forward:
                     begin = write_acceptance(buffer, start, end, queue, packet_id)
                     verdicts.append(view[begin : aligned(end)])
@@ -256,6 +262,12 @@ class NfqueueCapture:
         for raw in self._raw.values():
             raw.close()
         self._raw.clear()
+
+
+def _is_icmp(buffer: bytearray, start: int) -> bool:
+    if buffer[start] >> 4 == 4:
+        return buffer[start + 9] == ICMP
+    return buffer[start + 6] == ICMPV6
 
 
 def _complete_merged(buffer: bytearray, start: int, end: int, hook: int) -> None:
