@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
 
+from lb_switch.capture.interface import DEFAULT_QUEUE
 from lb_switch.harmless import shortened
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 
@@ -224,7 +225,7 @@ class SwitchTable(Table):
 
     capture: Literal["tun", "nfqueue"] = "tun"
     """How packets reach the switch: a TUN device with routes, or iptables' NFQUEUE target."""
-    queue: Annotated[int, Field(ge=0, le=65535)] = 0
+    queue: Annotated[int, Field(ge=0, le=65535)] = DEFAULT_QUEUE
     """nfqueue: the queue's number."""
     take_own_addresses: bool = False
     """nfqueue: a VIP may be an address of this machine.  All that comes for it goes to the switch,
