@@ -13,6 +13,7 @@ import fcntl
 import os
 import stat
 from os import PathLike
+from pathlib import Path
 
 
 class HeldError(Exception):
@@ -78,6 +79,32 @@ def check_folder(path: str | PathLike[str]) -> None:
         raise _refused("belongs to somebody else")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
         raise _refused("others may write there")
+
+
+class Folder:
+    """A folder that is made 0700 where there is none, with those above it, and removed again."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._made: list[Path] = []
+
+    def make(self) -> None:
+        """Make what is missing; what is there must be safe (`check_folder`).  Raises OSError."""
+        for folder in (*reversed(self.path.parents), self.path):
+            try:
+                folder.mkdir(mode=0o700 if folder == self.path else 0o777)
+                self._made.append(folder)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+        check_folder(self.path)
+
+    def remove(self) -> None:
+        """Remove what we made, as far as nobody has put anything there.  Idempotent."""
+        while self._made:
+            with contextlib.suppress(OSError):
+                self._made[-1].rmdir()
+            self._made.pop()
 
 
 class LockFile:
