@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING
 
 from lb_switch import interpreter
 from lb_switch.cli import privileges, security
-from lb_switch.cli.advice import FULL_NAT, empty_groups, unserved_clients, where_nat_fails
+from lb_switch.cli.advice import (
+    FULL_NAT,
+    empty_groups,
+    instead_of_own,
+    unserved_clients,
+    where_nat_fails,
+)
 from lb_switch.cli.finding import Finding
 
 if TYPE_CHECKING:
@@ -217,7 +223,7 @@ def configuration(config: Config, capture: str) -> Iterator[Finding]:
     for virtual_server in virtual_servers:
         vip = virtual_server.endpoint.ip
         if host.is_local(vip):
-            fix = f"ip addr del {vip}: the switch answers for it"
+            fix = instead_of_own(vip, host)
             detail = f"{vip} of {virtual_server.name} is an address of this host"
             meant = capture == "nfqueue" and config.switch.take_own_addresses
             yield Finding("VIP", False, detail, fix, needed=not meant)
