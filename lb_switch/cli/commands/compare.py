@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lb_switch import examples
 from lb_switch.cli import output_files, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
@@ -24,8 +25,9 @@ _SYNTHETIC = ("clients", "connections", "seed")
 
 
 @click.command("compare")
-@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path), required=False)
 @click.argument("capture", metavar="[IN.pcap]", type=click.Path(path_type=Path), required=False)
+@click.option("--example", is_flag=True, help="Take the CONFIG that comes with lb-switch.")
 @click.option("--synthetic", is_flag=True, help="Make up the load (the default without IN.pcap).")
 @click.option(
     "--clients",
@@ -50,8 +52,9 @@ _SYNTHETIC = ("clients", "connections", "seed")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 def command(
-    config: Path,
+    config: Path | None,
     capture: Path | None,
+    example: bool,
     synthetic: bool,
     clients: int,
     connections: int,
@@ -71,11 +74,17 @@ def command(
 
     \b
     Examples:
+      lb-switch compare --example
       lb-switch compare lb.toml
       lb-switch compare lb.toml --weights 1,1,2 --svg schedulers.svg
       lb-switch compare lb.toml recorded.pcap
     """  # noqa: D301
     context = click.get_current_context()
+    if example and config is not None:
+        raise click.UsageError("--example brings its own CONFIG.", context)
+    config = examples.CONFIG if example else config
+    if config is None:
+        raise click.UsageError("Missing argument 'CONFIG' (or try --example).", context)
     if capture is not None:
         given = [
             option

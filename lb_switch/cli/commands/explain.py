@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lb_switch import examples
 from lb_switch.cli import output_files
 from lb_switch.cli.explaining import ascii_option, checksum_option, write
 from lb_switch.cli.failures import CommandError
@@ -76,6 +77,13 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
             help="Begin so long after the recording began.",
         ),
         click.option(
+            "--example",
+            "source",
+            flag_value=str(examples.RECORDING),
+            type=click.Path(path_type=Path),
+            help="Play back the recording that comes with lb-switch, to try it.",
+        ),
+        click.option(
             "--from",
             "source",
             metavar="FILE",
@@ -97,6 +105,7 @@ def command() -> None:
 
     \b
     Examples:
+      lb-switch explain story --example
       lb-switch explain story --from rec.jsonl
       lb-switch explain diff --from rec.jsonl --packet 1 --checksum
       lb-switch explain ladder --from rec.jsonl --connection 1 --svg ladder.svg
