@@ -122,6 +122,15 @@ class LockFile:
         """Whether we hold it."""
         return self._descriptor is not None
 
+    def take_in(self, folder: Folder) -> None:
+        """Make the file's folder, then take the lock; raises as both do."""
+        folder.make()
+        try:
+            self.take()
+        except FileNotFoundError:  # whoever made the folder before us removed it meanwhile
+            folder.make()
+            self.take()
+
     def take(self) -> None:
         """Take the lock.  Raises HeldError, or OSError where the file cannot be made."""
         while True:

@@ -34,7 +34,7 @@ class SocketFile:
         """
         try:
             self._make_folder()
-            self._lock.take()
+            self._lock.take_in(self._folder)
             self._remove_stale()
         except HeldError:
             raise SocketInUseError(f"another lb-switch is running (it owns {self._path})") from None

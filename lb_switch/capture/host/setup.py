@@ -67,8 +67,7 @@ class HostSetup:
         """
         folder = self.state_file.parent
         try:
-            self._folder.make()
-            self._lock.take()
+            self._lock.take_in(self._folder)
         except HeldError as held:
             owner = f" (pid {held.pid})" if held.pid else ""
             raise CaptureError(
