@@ -112,9 +112,9 @@ class ServerEvent(NamedTuple):
 class ProbeEvent(NamedTuple):
     """A health probe has ended.  It comes from outside the engine: from whoever takes the results.
 
-    `kind` is icmp, tcp or http; `passed` is None for a probe that could not be made; `finding` is
-    one line for people ("connect refused"); `seconds` is how long it took.  `became` is the health
-    that this result decided, None where it changed nothing yet.
+    `kind` is icmp, tcp, http or https; `passed` is None for a probe that could not be made;
+    `finding` is one line for people ("connect refused"); `seconds` is how long it took.  `became`
+    is the health that this result decided, None where it changed nothing yet.
     """
 
     time: float

@@ -13,6 +13,7 @@ import fcntl
 import os
 import stat
 from os import PathLike
+from pathlib import Path
 
 
 class HeldError(Exception):
@@ -80,6 +81,32 @@ def check_folder(path: str | PathLike[str]) -> None:
         raise _refused("others may write there")
 
 
+class Folder:
+    """A folder that is made 0700 where there is none, with those above it, and removed again."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self._made: list[Path] = []
+
+    def make(self) -> None:
+        """Make what is missing; what is there must be safe (`check_folder`).  Raises OSError."""
+        for folder in (*reversed(self.path.parents), self.path):
+            try:
+                folder.mkdir(mode=0o700 if folder == self.path else 0o777)
+                self._made.append(folder)
+            except FileExistsError:
+                if not folder.is_dir():
+                    raise
+        check_folder(self.path)
+
+    def remove(self) -> None:
+        """Remove what we made, as far as nobody has put anything there.  Idempotent."""
+        while self._made:
+            with contextlib.suppress(OSError):
+                self._made[-1].rmdir()
+            self._made.pop()
+
+
 class LockFile:
     """A file whose lock lives exactly as long as its process (flock(2)).
 
@@ -94,6 +121,15 @@ class LockFile:
     def is_held(self) -> bool:
         """Whether we hold it."""
         return self._descriptor is not None
+
+    def take_in(self, folder: Folder) -> None:
+        """Make the file's folder, then take the lock; raises as both do."""
+        folder.make()
+        try:
+            self.take()
+        except FileNotFoundError:  # whoever made the folder before us removed it meanwhile
+            folder.make()
+            self.take()
 
     def take(self) -> None:
         """Take the lock.  Raises HeldError, or OSError where the file cannot be made."""

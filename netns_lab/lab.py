@@ -23,7 +23,7 @@ from netns_lab.picture import picture
 from netns_lab.processes import ProcessRecord, end_recorded, kill_recorded, start_time
 from netns_lab.programs import CONTROL_SOCKET, environment, lb_switch
 from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_prefix, lab_directory
-from netns_lab.teardown import interrupts_held, netns_path, remove
+from netns_lab.teardown import interrupts_held, netns_path, remove, sweep
 from netns_lab.topology import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
 
 DEFAULT_PREFIX = "lb-"
@@ -152,6 +152,7 @@ class Lab:
 
     def _claim_directory(self) -> None:
         RUN_DIRECTORY.mkdir(parents=True, exist_ok=True)
+        sweep(RUN_DIRECTORY)
         try:
             self.directory.mkdir()
         except FileExistsError:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.private_file import HeldError, LockFile, check_folder, open_to_write
+from lb_switch.private_file import Folder, HeldError, LockFile, check_folder, open_to_write
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play two users")
@@ -19,6 +19,37 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play tw
 def written(path: Path, data: bytes = b"secret") -> None:
     with open(open_to_write(path), "wb") as file:
         file.write(data)
+
+
+def test_a_folder_that_goes_between_making_and_locking_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    lock = LockFile(path / "lock")
+
+    class Vanishing(Folder):
+        times = 0
+
+        def make(self) -> None:
+            super().make()
+            self.times += 1
+            if self.times == 1:
+                path.rmdir()
+
+    folder = Vanishing(path)
+    lock.take_in(folder)
+    assert lock.is_held
+    lock.release()
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_others_may_write_to_is_refused_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    folder = Folder(tmp_path / "open")
+    with pytest.raises(PermissionError, match="others may write there"):
+        folder.make()
+    folder.remove()
+    assert (tmp_path / "open").is_dir()
 
 
 def test_a_new_file_is_for_its_owner_only(tmp_path: Path) -> None:

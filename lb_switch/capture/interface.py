@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from lb_switch.switch import Switch
 
 
+DEFAULT_QUEUE = 0
+"""Number of nfqueue's queue, where nobody says another."""
+
+
 class CaptureError(Exception):
     """The capture cannot open or go on.  The text is one clear line, with the fix where known."""
 

@@ -19,7 +19,7 @@ from lb_switch.capture.hop import after_one_hop, destination_of
 from lb_switch.capture.host.plan import OWN_MARK, plan_nfqueue
 from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
 from lb_switch.capture.host.view import read
-from lb_switch.capture.interface import CaptureError
+from lb_switch.capture.interface import DEFAULT_QUEUE, CaptureError
 from lb_switch.capture.nfqueue_messages import (
     ACCEPT,
     DROP,
@@ -40,8 +40,6 @@ from lb_switch.verdict import Action
 if TYPE_CHECKING:
     from lb_switch.servers import VirtualServer
     from lb_switch.switch import Switch
-
-DEFAULT_QUEUE = 100
 
 _QUEUE_LENGTH = 16_384
 """Packets the kernel holds for us."""

@@ -110,6 +110,45 @@ def own_vips(virtual_servers: Iterable[VirtualServer], host: HostView) -> list[s
     ]
 
 
+def instead_of_own(vip: IPAddress, host: HostView) -> str:
+    """Return what to do about a VIP that is an address of this machine, and cuts nobody off.
+
+    An address may go if all routes stay without it: one that stands alone, beside others of its
+    machine, or after another one of its subnet, and from which no route speaks.  Else routes go
+    along, and with them the gateway; and whoever has this address as a gateway loses that.
+    """
+    for interface in host.interfaces:
+        for position, address in enumerate(interface.addresses):
+            if address.ip != vip:
+                continue
+            # The kernel makes an IPv4 subnet's first address its primary: without it all go.
+            others = interface.addresses[: position if vip.version == 4 else None]
+            subnet = address.network
+            single = subnet.prefixlen == subnet.max_prefixlen
+            spare = any(other.ip != vip and other.network == subnet for other in others)
+            if (spare or (single and _has_another(vip, host))) and not any(
+                route.source == vip for route in host.routes
+            ):
+                return f"ip addr del {address} dev {interface.name}: the switch answers for it"
+            choice = "an address" if single else f"a free address of {subnet}"
+            return (
+                f"give the VIP {choice} that no machine has (do not remove {vip} from"
+                f" {interface.name}: routes would go with it, that to the gateway perhaps)"
+            )
+    return "give the VIP an address that no machine has"
+
+
+def _has_another(ip: IPAddress, host: HostView) -> bool:
+    """Whether the host can speak from another address of that version."""
+    return any(
+        each.ip.version == ip.version
+        and each.ip != ip
+        and not (each.ip.is_loopback or each.ip.is_link_local)
+        for interface in host.interfaces
+        for each in interface.addresses
+    )
+
+
 def without_effect(rules: Iterable[str]) -> list[str]:
     """Return a line for each firewall rule that nfqueue's packets do not meet as they are named."""
     return [

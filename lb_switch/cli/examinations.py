@@ -12,6 +12,7 @@ import importlib.util
 import platform
 import shlex
 import shutil
+import ssl
 import struct
 import subprocess
 import sys
@@ -21,7 +22,13 @@ from typing import TYPE_CHECKING
 
 from lb_switch import interpreter
 from lb_switch.cli import privileges, security
-from lb_switch.cli.advice import FULL_NAT, empty_groups, unserved_clients, where_nat_fails
+from lb_switch.cli.advice import (
+    FULL_NAT,
+    empty_groups,
+    instead_of_own,
+    unserved_clients,
+    where_nat_fails,
+)
 from lb_switch.cli.finding import Finding
 
 if TYPE_CHECKING:
@@ -167,6 +174,25 @@ def _try_apart(command: str) -> str:
     return complaint.splitlines()[-1]
 
 
+def certificates(config: Config) -> Iterator[Finding]:
+    """Can the certificates that https checks trust be read?"""
+    checks = {
+        check.ca_file: None
+        for each in config.virtual_server
+        if (check := each.health_check).kind == "https" and check.verify and check.ca_file
+    }
+    for path in checks:
+        try:
+            ssl.create_default_context(cafile=path)
+            complaint = ""
+        except ssl.SSLError:
+            complaint = "no certificate in it"
+        except OSError as error:
+            complaint = error.strerror or str(error)
+        fix = "name a PEM file, or without ca_file trust the machine's own store"
+        yield Finding(f"ca_file {path}", not complaint, complaint, fix)
+
+
 def configuration(config: Config, capture: str) -> Iterator[Finding]:
     """Does a configuration make sense on this host, and what does it mean for its security?"""
     from lb_switch.capture.host.plan import check
@@ -178,6 +204,7 @@ def configuration(config: Config, capture: str) -> Iterator[Finding]:
     virtual_servers = build(config).virtual_servers.values()
     for line in empty_groups(virtual_servers):
         yield Finding("group", ok=False, detail=line, fix="add a real_server", needed=False)
+    yield from certificates(config)
     try:
         host = read()
         check(Services().of(virtual_servers), host)
@@ -196,7 +223,7 @@ def configuration(config: Config, capture: str) -> Iterator[Finding]:
     for virtual_server in virtual_servers:
         vip = virtual_server.endpoint.ip
         if host.is_local(vip):
-            fix = f"ip addr del {vip}: the switch answers for it"
+            fix = instead_of_own(vip, host)
             detail = f"{vip} of {virtual_server.name} is an address of this host"
             meant = capture == "nfqueue" and config.switch.take_own_addresses
             yield Finding("VIP", False, detail, fix, needed=not meant)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +29,31 @@ def check(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None
         first = written.setdefault(identity or path.absolute(), path)
         if first is not path:
             raise CommandError(f"{path}: two outputs in one file: write to another")
+
+
+def check_writable(path: Path | None) -> None:
+    """Raise CommandError if a file can plainly not be written there.  Nothing is made or changed.
+
+    For a command that works for long before it opens the file, or does something on the way.
+    """
+    if path is None or str(path) == "-":
+        return
+    given = path
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.exists():
+            folder = path.absolute().parent
+            if not folder.is_dir():
+                number = errno.ENOTDIR if folder.exists() else errno.ENOENT
+                raise OSError(number, os.strerror(number))
+            path = folder
+        if not os.access(path, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    except OSError as error:
+        raise CommandError(f"{given}: {error.strerror}") from None
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

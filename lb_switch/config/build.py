@@ -77,6 +77,9 @@ def health_check(table: schema.HealthCheck) -> HealthCheck | None:
         table.port,
         table.path,
         table.expect_status,
+        table.host,
+        table.verify,
+        table.ca_file,
     )
 
 

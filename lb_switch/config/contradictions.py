@@ -148,8 +148,9 @@ def _health_check(group: _Group) -> Iterator[Problem]:
     check = group.table.get("health_check")
     if not isinstance(check, dict):
         return
-    if check.get("kind") == "http" and group.protocol == "udp" and check.get("port", 0) == 0:
-        text = "'http' cannot check a udp port: use icmp, or name a TCP port with `port`"
+    kind = check.get("kind")
+    if kind in ("http", "https") and group.protocol == "udp" and check.get("port", 0) == 0:
+        text = f"{kind!r} cannot check a udp port: use icmp, or name a TCP port with `port`"
         yield Problem((*group.path, "health_check", "kind"), text)
 
 

@@ -154,6 +154,7 @@ _KINDS = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
+    "bool_type": "true or false",
     "tuple_type": "a list",
     "model_type": "a table",
     "dict_type": "a table",

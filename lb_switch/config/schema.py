@@ -7,12 +7,15 @@ seconds.  What several keys say together is checked in `contradictions`.
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
 
+from lb_switch.capture.interface import DEFAULT_QUEUE
+from lb_switch.harmless import shortened
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 SchedulerName = Literal["rr", "wrr", "lc", "wlc", "sh", "mh"]
@@ -102,6 +105,26 @@ def _check_socket_path(path: str) -> str:
         raise ValueError(f"{path!r} is not an absolute path")
     if "\0" in path or len(path.encode()) > LONGEST_SOCKET_PATH:
         raise ValueError(f"{path!r} is longer than a Unix socket's path may be (107 bytes)")
+    return path
+
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+
+
+def _check_http_host(host: str) -> str:
+    if not host or (len(host) <= 253 and _HOST_NAME.fullmatch(host)):
+        return host
+    try:
+        return str(ipaddress.IPv6Address(host))
+    except ValueError:
+        text = f"{shortened(host)!r} is not a host name or an IP address (without a port)"
+        raise ValueError(text) from None
+
+
+def _check_ca_file(path: str) -> str:
+    if path and ("\0" in path or not PurePosixPath(path).is_absolute()):
+        raise ValueError(f"{path!r} is not an absolute path")
     return path
 
 
@@ -202,7 +225,7 @@ class SwitchTable(Table):
 
     capture: Literal["tun", "nfqueue"] = "tun"
     """How packets reach the switch: a TUN device with routes, or iptables' NFQUEUE target."""
-    queue: Annotated[int, Field(ge=0, le=65535)] = 0
+    queue: Annotated[int, Field(ge=0, le=65535)] = DEFAULT_QUEUE
     """nfqueue: the queue's number."""
     take_own_addresses: bool = False
     """nfqueue: a VIP may be an address of this machine.  All that comes for it goes to the switch,
@@ -231,12 +254,22 @@ class SwitchTable(Table):
 class HealthCheck(Table):
     """How the real servers of one virtual server are probed."""
 
-    kind: Literal["icmp", "tcp", "http", "none"] = "none"
-    """icmp: an echo; tcp: the service port accepts; http: GET, then the status; none: no probe."""
+    kind: Literal["icmp", "tcp", "http", "https", "none"] = "none"
+    """icmp: an echo; tcp: the service port accepts; http: GET, then the status; https: the same
+    over TLS, in HTTP/1.1 (a server that speaks HTTP/2 alone is told apart); none: no probe."""
     path: Annotated[str, AfterValidator(_check_http_path)] = "/"
-    """http: what to GET."""
+    """http, https: what to GET."""
+    host: Annotated[str, AfterValidator(_check_http_host)] = ""
+    """http, https: the name that is asked for, in the Host header as it stands here, and with https
+    in TLS (SNI) and in the certificate.  Empty: the real server's address, and no SNI."""
+    verify: bool = True
+    """https: the certificate must be trusted, in time, and for `host`.  false: any will do, as for
+    self-signed ones; then the probe tells that the service works, not who it is."""
+    ca_file: Annotated[str, AfterValidator(_check_ca_file)] = ""
+    """https: a PEM file with the certificates to trust, a CA's or the server's own.  Empty: the
+    machine's own store."""
     expect_status: Annotated[tuple[Status, ...], Field(strict=False, min_length=1)] = (200,)
-    """http: the status codes of a healthy real server."""
+    """http, https: the status codes of a healthy real server."""
     interval: Interval = 2.0
     """From the start of one probe to the start of the next."""
     timeout: Seconds = 1.0

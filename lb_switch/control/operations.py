@@ -17,12 +17,12 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from lb_switch.capture.interface import CaptureError
 from lb_switch.config import arrangement, build, difference, edit, load
 from lb_switch.config.arrangement import Arrangement, Place
-from lb_switch.config.schema import Config
+from lb_switch.config.schema import Config, SchedulerName
 from lb_switch.control.messages import RequestError
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.packet.protocol import PROTOCOL_NAMES
@@ -31,6 +31,9 @@ from lb_switch.servers import AdminState, RealServer, VirtualServer
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.switch import Switch
+
+WEIGHTLESS = frozenset({"rr", "lc"})
+"""Schedulers that look at a weight only to see whether it is 0."""
 
 _log = logging.getLogger(__name__)
 
@@ -111,10 +114,13 @@ class Operations:
         if virtual_server.find(endpoint) is not None:
             raise RequestError(f"{virtual_server.name} has the real server {endpoint} already")
         table = {"address": str(endpoint), "weight": weight}
+        index = self._index(virtual_server)
         with _said_in_one_line():
-            return self._change_to(
-                edit.add_real_server(self.config, self._index(virtual_server), table)
-            )
+            lines = self._change_to(edit.add_real_server(self.config, index, table))
+        scheduler = self.config.virtual_server[index].scheduler
+        if weight != 1:
+            lines += _without_effect(virtual_server.name, scheduler, 1, bool(weight))
+        return lines
 
     def remove_real_server(
         self, virtual_server: VirtualServer, real_server: RealServer
@@ -146,6 +152,12 @@ class Operations:
                 if table.address == endpoint
             )
             if new_weight != real_server.weight:
+                lines += _without_effect(
+                    virtual_server.name,
+                    config.virtual_server[index].scheduler,
+                    real_server.weight,
+                    new_weight,
+                )
                 self._switch.set_weight(real_server, new_weight, now)
         if state is not None and state is not real_server.admin_state:
             before = real_server.admin_state.value
@@ -265,3 +277,11 @@ def _said_in_one_line() -> Iterator[None]:
         yield
     except edit.EditError as error:
         raise RequestError(str(error)) from None
+
+
+def _without_effect(name: str, scheduler: str, old: int, new: int) -> list[str]:
+    """Return a line if a scheduler does not look at the weight; 0 means the same to each."""
+    if scheduler not in WEIGHTLESS or not (old and new):
+        return []
+    weighted = ", ".join(each for each in get_args(SchedulerName) if each not in WEIGHTLESS)
+    return [f"{name}: note: {scheduler} does not look at weights (but for 0); {weighted} do"]

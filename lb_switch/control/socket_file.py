@@ -7,7 +7,7 @@ import socket
 import stat
 from pathlib import Path
 
-from lb_switch.private_file import HeldError, LockFile, check_folder
+from lb_switch.private_file import Folder, HeldError, LockFile
 
 
 class SocketInUseError(Exception):
@@ -24,6 +24,7 @@ class SocketFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._folder = Folder(path.parent)
         self._lock = LockFile(path.with_name(path.name + ".lock"))
 
     def claim(self) -> None:
@@ -32,17 +33,18 @@ class SocketFile:
         What a dead process left there is removed.  Raises SocketInUseError.
         """
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._check_directory()
-            self._lock.take()
+            self._make_folder()
+            self._lock.take_in(self._folder)
             self._remove_stale()
         except HeldError:
             raise SocketInUseError(f"another lb-switch is running (it owns {self._path})") from None
         except OSError as error:
             self._lock.release()
+            self._folder.remove()
             raise self._failed(error) from None
         except SocketInUseError:
             self._lock.release()
+            self._folder.remove()
             raise
 
     def listen(self) -> socket.socket:
@@ -56,18 +58,19 @@ class SocketFile:
             raise self._failed(error) from None
 
     def remove(self) -> None:
-        """Remove the socket file and the lock, if they are ours."""
+        """Remove the socket file and the lock, if they are ours, and a folder that we made."""
         if self._lock.is_held:
             self._path.unlink(missing_ok=True)
         self._lock.release()
+        self._folder.remove()
 
     def _failed(self, error: OSError) -> SocketInUseError:
         reason = error.strerror or error
         return SocketInUseError(f"cannot create the control socket {self._path}: {reason}")
 
-    def _check_directory(self) -> None:
+    def _make_folder(self) -> None:
         try:
-            check_folder(self._path.parent)
+            self._folder.make()
         except PermissionError as error:
             folder = self._path.parent
             raise SocketInUseError(

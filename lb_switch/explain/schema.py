@@ -241,7 +241,7 @@ class ProbeRecord(Entry):
     virtual_server: Text
     real_server: Text
     kind: Text
-    """icmp, tcp or http."""
+    """icmp, tcp, http or https."""
     passed: bool | None
     """None: it could not be made."""
     finding: Text

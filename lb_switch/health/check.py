@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from lb_switch.packet.endpoint import Endpoint, IPAddress
 
-Kind = Literal["icmp", "tcp", "http"]
+Kind = Literal["icmp", "tcp", "http", "https"]
 
 
 class HealthCheck(NamedTuple):
@@ -14,7 +14,8 @@ class HealthCheck(NamedTuple):
 
     interval: from the start of one probe to the start of the next.  rise, fall: how many
     consecutive passes or failures bring a real server up or down.  port: 0 is the real server's
-    own.  path, expect_status: of `http` alone.
+    own.  path, expect_status, host: of `http` and `https`; host empty: the real server's address.
+    verify, ca_file: of `https`; ca_file empty: the machine's own store of certificates.
     """
 
     kind: Kind
@@ -25,6 +26,9 @@ class HealthCheck(NamedTuple):
     port: int = 0
     path: str = "/"
     expect_status: tuple[int, ...] = (200,)
+    host: str = ""
+    verify: bool = True
+    ca_file: str = ""
 
     def aimed_at(self, real_server: Endpoint) -> Target:
         """Return what is to be probed for a real server."""
@@ -37,6 +41,9 @@ class HealthCheck(NamedTuple):
             self.timeout,
             self.path,
             self.expect_status,
+            self.host,
+            self.verify,
+            self.ca_file,
         )
 
 
@@ -50,3 +57,6 @@ class Target(NamedTuple):
     timeout: float
     path: str = "/"
     expect_status: tuple[int, ...] = (200,)
+    host: str = ""
+    verify: bool = True
+    ca_file: str = ""

@@ -3,7 +3,7 @@
 From the switch::
 
     {"start": 7, "kind": "tcp", "ip": "10.0.2.11", "port": 80, "interval": 2.0, "timeout": 1.0,
-     "path": "/", "expect_status": [200]}
+     "path": "/", "expect_status": [200], "host": "", "verify": true, "ca_file": ""}
     {"stop": 7}
 
 The number is the check's name in all that follows.  From the probe process, once it can work and

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from lb_switch.capture.interface import CaptureError
+from lb_switch.capture.interface import DEFAULT_QUEUE, CaptureError
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.nfqueue_messages import copy_range, merged_too
 from lb_switch.capture.nfqueue_socket import QueueSocket
@@ -113,12 +113,12 @@ def test_every_packet_gets_its_verdict_in_order_in_one_datagram(
     assert capture.handle_batch(switch, 1.0, 64) == 5
     [datagram] = kernel.datagrams()
     forwarded, passed, reset, *short = answers(datagram)
-    assert (forwarded.queue, forwarded.packet_id, forwarded.verdict) == (100, 1, ACCEPT)
+    assert (forwarded.queue, forwarded.packet_id, forwarded.verdict) == (DEFAULT_QUEUE, 1, ACCEPT)
     assert forwarded.packet is not None
     assert dissect(forwarded.packet).dst == "10.0.2.11"
-    assert passed == Answer(100, 2, ACCEPT, None)
-    assert reset == Answer(100, 3, DROP, None)
-    assert short == [Answer(100, 4, DROP, None), Answer(100, 5, DROP, None)]
+    assert passed == Answer(DEFAULT_QUEUE, 2, ACCEPT, None)
+    assert reset == Answer(DEFAULT_QUEUE, 3, DROP, None)
+    assert short == [Answer(DEFAULT_QUEUE, 4, DROP, None), Answer(DEFAULT_QUEUE, 5, DROP, None)]
     assert [dissect(packet)["TCP"].flags for packet in capture.sent] == ["RA"]
     assert capture.handle_batch(switch, 1.0, 64) == 0
 
@@ -152,7 +152,10 @@ def test_what_is_not_about_a_packet_is_passed_over(switch: Switch, kernel: Kerne
     kernel.socket.send(acknowledgement(errno.ENOENT))
     kernel.queue(STRANGER)
     assert capture.handle_batch(switch, 1.0, 64) == 3
-    assert kernel.answers() == [Answer(100, 1, ACCEPT, None), Answer(100, 2, ACCEPT, None)]
+    assert kernel.answers() == [
+        Answer(DEFAULT_QUEUE, 1, ACCEPT, None),
+        Answer(DEFAULT_QUEUE, 2, ACCEPT, None),
+    ]
 
 
 def test_a_cut_packet_is_dropped_and_counted(switch: Switch, kernel: Kernel) -> None:
@@ -160,7 +163,10 @@ def test_a_cut_packet_is_dropped_and_counted(switch: Switch, kernel: Kernel) -> 
     kernel.queue(STRANGER[:30], others=attribute(CAP_LEN, b"\0\0\0\x28"))
     kernel.socket.send(packet_message(STRANGER, 2)[:50])
     capture.handle_batch(switch, 1.0, 64)
-    assert kernel.answers() == [Answer(100, 1, DROP, None), Answer(100, 2, DROP, None)]
+    assert kernel.answers() == [
+        Answer(DEFAULT_QUEUE, 1, DROP, None),
+        Answer(DEFAULT_QUEUE, 2, DROP, None),
+    ]
     assert switch.counters[Reason.CUT_BY_CAPTURE] == 2
 
 
@@ -350,9 +356,9 @@ def test_a_socket_that_fails_ends_the_capture_after_the_verdicts_at_hand(
 ) -> None:
     capture = opened(kernel, recv_into=[0, errno.EBADF])
     kernel.queue(STRANGER)
-    with pytest.raises(CaptureError, match="NFQUEUE 100: as told"):
+    with pytest.raises(CaptureError, match=f"NFQUEUE {DEFAULT_QUEUE}: as told"):
         capture.handle_batch(switch, 1.0, 64)
-    assert kernel.answers() == [Answer(100, 1, ACCEPT, None)]
+    assert kernel.answers() == [Answer(DEFAULT_QUEUE, 1, ACCEPT, None)]
 
 
 def test_what_cannot_be_sent_together_is_sent_one_by_one_and_dropped_at_worst(
@@ -372,7 +378,7 @@ def test_a_packet_that_cannot_even_be_dropped_ends_the_capture(
 ) -> None:
     capture = opened(kernel, sendmsg=[errno.EBADF], send=[errno.EBADF] * 2)
     kernel.queue(SYN)
-    with pytest.raises(CaptureError, match="NFQUEUE 100: as told"):
+    with pytest.raises(CaptureError, match=f"NFQUEUE {DEFAULT_QUEUE}: as told"):
         capture.handle_batch(switch, 1.0, 64)
 
 
@@ -400,3 +406,9 @@ def test_merged_packets_are_asked_for(kernel: Kernel, error: int, can: bool) -> 
     kernel.socket.send(acknowledgement(error))
     assert QueueSocket(kernel.theirs, 100).take_merged_packets() is can
     assert list(kernel.datagrams()) == [merged_too((100).to_bytes(2, "big"))]
+
+
+def test_the_queue_has_one_default() -> None:
+    from lb_switch.config.schema import SwitchTable
+
+    assert SwitchTable().queue == NfqueueCapture([]).queue == DEFAULT_QUEUE == 0

@@ -17,6 +17,7 @@ from lb_switch.capture.host import setup
 from lb_switch.capture.host.setup import HostSetup
 from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.interface import CaptureError
+from lb_switch.private_file import LockFile
 
 A = Change(("add", "a"), ("del", "a"))
 B = Change(("add", "b"), ("del", "b"))
@@ -448,3 +449,48 @@ def test_a_file_in_the_state_directorys_place_is_one_clear_line(host: Host, tmp_
     with pytest.raises(CaptureError, match=r"/state: File exists"):
         made.acquire()
     made.release()
+
+
+def test_a_folder_that_was_made_goes_with_the_switch(host: Host, tmp_path: Path) -> None:
+    made = HostSetup(tmp_path / "run" / "state")
+    made.acquire()
+    assert (tmp_path / "run" / "state").stat().st_mode & 0o777 == 0o700
+    made.release()
+    assert not (tmp_path / "run").exists()
+    # One that was there stays, and so does what others have put into ours.
+    (tmp_path / "run").mkdir()
+    made.acquire()
+    (tmp_path / "run" / "state" / "theirs").touch()
+    made.release()
+    assert [path.name for path in (tmp_path / "run" / "state").iterdir()] == ["theirs"]
+
+
+def test_what_dead_switches_left_is_swept_where_nobody_can_need_it(
+    host: Host, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    boot = setup._identity()["boot"]
+    old = json.dumps({"boot": "before", "namespace": "7"}) + "\n"
+    ours = json.dumps({"boot": boot, "namespace": "7"}) + "\n"
+    for name, text in {
+        "11.lock": "123\n",  # alone
+        "12.lock": "123\n",
+        "12.state": old,  # of an earlier run of the machine
+        "12.new": old,
+        "13.lock": "123\n",
+        "13.state": ours,  # its namespace may live
+        "14.lock": "123\n",  # held
+        "15.state": "{",  # tells nothing
+        "control.sock.lock": "123\n",
+        "notes.state": old,
+    }.items():
+        (folder / name).write_text(text)
+    held = LockFile(folder / "14.lock")
+    held.take()
+    made = HostSetup(folder)
+    made.acquire()
+    left = {path.name for path in folder.iterdir()} - {made.state_file.with_suffix(".lock").name}
+    assert left == {"13.state", "14.lock", "15.state", "control.sock.lock", "notes.state"}
+    made.release()
+    held.release()

@@ -10,6 +10,7 @@ import pytest
 from lb_switch.capture.host.view import HostView, Interface, Route
 from lb_switch.cli.advice import (
     empty_groups,
+    instead_of_own,
     public_hash_key,
     unserved_clients,
     where_nat_fails,
@@ -106,3 +107,77 @@ def test_hashing_with_a_public_key() -> None:
     assert public_hash_key(validate({"virtual_server": [plain]})) == []
     secret = {"hash_key": "x"}
     assert public_hash_key(validate({"switch": secret, "virtual_server": [group]})) == []
+
+
+def own(*texts: str, loopback: tuple[str, ...] = (), source: str = "") -> HostView:
+    lo = Interface("lo", 65536, tuple(map(ipaddress.ip_interface, loopback)))
+    eth0 = Interface("eth0", 1500, tuple(map(ipaddress.ip_interface, texts)))
+    by = ipaddress.ip_address(source) if source else None
+    return HostView((lo, eth0), (Route(ipaddress.ip_network("0.0.0.0/0"), ("eth0",), source=by),))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "vip", "host", "fix"),
+    [
+        (
+            "the subnet's only address",
+            "10.0.1.1",
+            own("10.0.1.1/24"),
+            "give the VIP a free address of 10.0.1.0/24 that no machine has",
+        ),
+        (
+            "its first, with which the others go",
+            "10.0.1.1",
+            own("10.0.1.1/24", "10.0.1.100/24"),
+            "give the VIP a free address of 10.0.1.0/24 that no machine has",
+        ),
+        (
+            "a later one",
+            "10.0.1.100",
+            own("10.0.1.1/24", "10.0.1.100/24"),
+            "ip addr del 10.0.1.100/24 dev eth0: the switch answers for it",
+        ),
+        (
+            "a later one that the default route speaks from",
+            "10.0.1.100",
+            own("10.0.1.1/24", "10.0.1.100/24", source="10.0.1.100"),
+            "give the VIP a free address of 10.0.1.0/24 that no machine has",
+        ),
+        (
+            "an address alone on the loopback",
+            "10.0.1.100",
+            own("10.0.1.1/24", loopback=("127.0.0.1/8", "10.0.1.100/32")),
+            "ip addr del 10.0.1.100/32 dev lo: the switch answers for it",
+        ),
+        (
+            "the only address, as clouds give it",
+            "10.0.1.100",
+            own("10.0.1.100/32", "fe80::1/64", loopback=("127.0.0.1/8",)),
+            "give the VIP an address that no machine has",
+        ),
+        (
+            "the same beside a container's bridge",
+            "10.0.1.100",
+            own("10.0.1.100/32", "172.17.0.1/16", source="10.0.1.100"),
+            "give the VIP an address that no machine has",
+        ),
+        (
+            "IPv6, the only one",
+            "2001:db8::1",
+            own("2001:db8::1/64", "fe80::1/64"),
+            "give the VIP a free address of 2001:db8::/64 that no machine has",
+        ),
+        (
+            "IPv6, where any other one keeps the route",
+            "2001:db8::1",
+            own("2001:db8::1/64", "2001:db8::2/64"),
+            "ip addr del 2001:db8::1/64 dev eth0: the switch answers for it",
+        ),
+    ],
+)
+def test_an_own_address_as_vip_is_given_up_only_where_no_route_goes_with_it(
+    sentence: str, vip: str, host: HostView, fix: str
+) -> None:
+    found = instead_of_own(ipaddress.ip_address(vip), host)
+    assert found.split(" (")[0] == fix, sentence
+    assert ("do not remove" in found) == fix.startswith("give")

@@ -43,6 +43,7 @@ def test_set(run: Run, live: Live) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == (
         "web: real server 10.0.2.11:8080 weight 1 -> 3\n"
+        "web: note: rr does not look at weights (but for 0); wrr, wlc, sh, mh do\n"
         "web: real server 10.0.2.11:8080 ready -> drain\n"
     )
     again = run("set", VIP, RIP, "--state", "drain")

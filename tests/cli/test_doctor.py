@@ -114,6 +114,22 @@ def test_a_bad_configuration_is_bad_usage(run: Run, config: Path) -> None:
     assert (result.exit_code, result.stderr) == (2, "switch.queue: -1 must be at least 0\n")
 
 
+@pytest.mark.usefixtures("complaints")
+def test_the_certificates_that_https_checks_trust(run: Run, config: Path, tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.write_text("nothing\n")
+    for path, why in ((missing, "No such file or directory"), (empty, "no certificate in it")):
+        config.write_text(
+            '[[virtual_server]]\nname = "web"\naddress = "127.0.0.1:80"\n'
+            f'health_check = {{ kind = "https", ca_file = "{path}" }}\n'
+        )
+        lines = run("doctor", config).stdout.splitlines()
+        fix = "name a PEM file, or without ca_file trust the machine's own store"
+        assert f"MISSING  ca_file {path}: {why} [fix: {fix}]" in lines
+        config.write_text(config.read_text().replace("}", ", verify = false }"))
+        assert "ca_file" not in run("doctor", config).stdout
+
+
 needs_namespaces = [
     pytest.mark.netns,
     pytest.mark.skipif(

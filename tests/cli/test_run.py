@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.cli import privileges
+from lb_switch.cli import output_files, privileges
 from tests.cli.conftest import Run
 
 PYTHON_M = [sys.executable, "-m", "lb_switch"]
@@ -45,6 +45,34 @@ def test_without_capabilities_it_names_them_and_the_command(
     assert result.stderr == (
         f"lb-switch: {names} missing: sudo lb-switch run lb.toml --capture {capture}\n"
     )
+
+
+@pytest.mark.parametrize("option", ["--record", "--write-pcap"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("none/x", "No such file or directory"),
+        ("file/x", "Not a directory"),
+        ("folder", "Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_done(
+    run: Run, config: Path, tmp_path: Path, option: str, name: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    result = run("run", config, option, tmp_path / name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"lb-switch: {tmp_path / name}: {why}\n"
+
+
+def test_a_file_that_can_be_written_is_not_touched_by_looking(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("as it was")
+    for path in (there, tmp_path / "new", Path("/dev/null"), Path("-"), None):
+        output_files.check_writable(path)
+    assert there.read_text() == "as it was"
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.fixture
@@ -128,6 +156,31 @@ def test_it_serves_refuses_a_second_and_cleans_up(
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
     assert not control_socket.exists()
+    assert rules(in_namespace) == before
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("capture", ["tun", "nfqueue"])
+def test_it_refuses_to_start_and_leaves_nothing(
+    in_namespace: list[str], config: Path, tmp_path: Path, capture: str
+) -> None:
+    """A real server without a route; and a recording that fails only when it is opened."""
+    folder = tmp_path / "run" / "of-its-own"
+    text = f'[switch]\ncontrol_socket = "{folder}/c.sock"\n' + config.read_text()
+    command = [*in_namespace, *PYTHON_M, "run", str(config), "--capture", capture]
+    before = rules(in_namespace)
+    trap = tmp_path / "trap"
+    trap.symlink_to(tmp_path / "none" / "file")
+    for changed, options, why in (
+        (text.replace("10.0.2.11", "192.0.2.11"), [], "192.0.2.11"),
+        (text, ["--record", str(trap)], f"{trap}: No such file or directory"),
+        (text, ["--write-pcap", str(trap)], f"{trap}: No such file or directory"),
+    ):
+        config.write_text(changed)
+        told = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert (told.returncode, told.stdout) == (1, ""), told
+        assert why in told.stderr
+        assert not (tmp_path / "run").exists()
     assert rules(in_namespace) == before
 
 

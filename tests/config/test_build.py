@@ -60,10 +60,25 @@ def test_how_real_servers_are_checked() -> None:
         "rise": 4,
         "fall": 5,
         "port": 8080,
+        "host": "www.example.org",
+        "verify": False,
+        "ca_file": "/etc/ssl/ours.pem",
     }
     checked = {**WEB, "health_check": table}
     web, dns = build(validate({"virtual_server": [checked, DNS]})).virtual_servers.values()
-    assert web.health_check == HealthCheck("http", 0.5, 3.0, 4, 5, 8080, "/health", (200, 204))
+    assert web.health_check == HealthCheck(
+        "http",
+        0.5,
+        3.0,
+        4,
+        5,
+        8080,
+        "/health",
+        (200, 204),
+        "www.example.org",
+        False,
+        "/etc/ssl/ours.pem",
+    )
     assert dns.health_check is None
 
 

@@ -301,7 +301,7 @@ ONE_ERROR = [
     # health checks
     (
         virtual_server() + CHECK + 'kind = "ping"',
-        "virtual_server[0].health_check.kind: 'ping' is none of icmp, tcp, http, none",
+        "virtual_server[0].health_check.kind: 'ping' is none of icmp, tcp, http, https, none",
     ),
     (
         virtual_server() + CHECK + "interval = 0",
@@ -324,6 +324,35 @@ ONE_ERROR = [
         (
             "virtual_server[0].health_check.path: 'index.html' is not a path as HTTP sends it:"
             " '/', then no space, ASCII only"
+        ),
+    ),
+    (
+        virtual_server() + CHECK + 'host = "www.example.org:443"',
+        (
+            "virtual_server[0].health_check.host: 'www.example.org:443' is not a host name or an"
+            " IP address (without a port)"
+        ),
+    ),
+    (
+        virtual_server() + CHECK + 'host = "a\\r\\nX-Evil: 1"',
+        (
+            "virtual_server[0].health_check.host: 'a\\r\\nX-Evil: 1' is not a host name or an"
+            " IP address (without a port)"
+        ),
+    ),
+    (
+        virtual_server() + CHECK + 'ca_file = "ca.pem"',
+        "virtual_server[0].health_check.ca_file: 'ca.pem' is not an absolute path",
+    ),
+    (
+        virtual_server() + CHECK + 'verify = "no"',
+        "virtual_server[0].health_check.verify: 'no' is not true or false",
+    ),
+    (
+        virtual_server('protocol = "udp"') + CHECK + 'kind = "https"',
+        (
+            "virtual_server[0].health_check.kind: 'https' cannot check a udp port: use icmp,"
+            " or name a TCP port with `port`"
         ),
     ),
     (

@@ -339,10 +339,30 @@ def test_drain_and_back(live: Live) -> None:
     assert "11" in chosen(live.switch, 2, first=10)
 
 
+RR_NOTE = "web: note: rr does not look at weights (but for 0); wrr, wlc, sh, mh do"
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wrr", "lc", "wlc", "sh", "mh"])
+def test_a_weight_that_a_scheduler_does_not_look_at(tmp_path: Path, scheduler: str) -> None:
+    live = Live(tmp_path / "lb.toml", web(scheduler))
+    fields = {"virtual_server": VIP, "real_server": RIPS[0]}
+    note = [RR_NOTE.replace("rr does", f"{scheduler} does")] if scheduler in ("rr", "lc") else []
+    changed = "web: real server 10.0.2.11:8080 weight {} -> {}"
+    assert live.ask("set", **fields, weight=3) == [changed.format(1, 3), *note]
+    # Nor is it said where nothing changes, or where the weight counts after all.
+    assert live.ask("set", **fields, weight=3) == []
+    assert live.ask("set", **fields, weight=0) == [changed.format(3, 0)]
+    assert live.ask("set", **fields, weight=1) == [changed.format(0, 1)]
+    added = {"virtual_server": VIP, "real_server": RIPS[2]}
+    line = "web: real server 10.0.2.13:8080 added (weight 5)"
+    assert live.ask("add", **added, weight=5) == [line, *note]
+
+
 def test_weight_and_state_in_one_go(live: Live) -> None:
     fields = {"virtual_server": VIP, "real_server": RIPS[0]}
     assert live.ask("set", **fields, weight=3, state="maint") == [
         "web: real server 10.0.2.11:8080 weight 1 -> 3",
+        RR_NOTE,
         "web: real server 10.0.2.11:8080 ready -> maint",
     ]
     assert (live.server(0).weight, live.server(0).admin_state) == (3, AdminState.MAINT)
@@ -360,7 +380,8 @@ def refused_set(live: Live, **fields: object) -> str:
 
 def test_add_and_remove_a_real_server(live: Live) -> None:
     assert live.ask("add", virtual_server=VIP, real_server=RIPS[2], weight=2) == [
-        "web: real server 10.0.2.13:8080 added (weight 2)"
+        "web: real server 10.0.2.13:8080 added (weight 2)",
+        RR_NOTE,
     ]
     assert chosen(live.switch, 3) == ["11", "12", "13"]
     assert live.ask("remove", virtual_server=VIP, real_server=RIPS[2]) == [

@@ -307,7 +307,7 @@ def test_only_the_owner_may_connect(server: ControlServer) -> None:
 def test_close_removes_the_files_and_may_be_repeated(server: ControlServer) -> None:
     server.close()
     server.close()
-    assert list(server.path.parent.iterdir()) == []
+    assert not server.path.parent.exists(), "it was made by the server"
 
 
 def test_without_descriptors_a_client_is_turned_away_and_the_loop_is_not_kept_busy(

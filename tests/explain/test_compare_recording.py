@@ -282,7 +282,7 @@ def test_the_virtual_server_that_anybody_came_to(run: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "Missing argument 'CONFIG' (or --from FILE)."),
+        ((), "Missing argument 'CONFIG' (or --from FILE, or --example)."),
         (("{config}", "in.pcap", "--from", "{file}"), "IN.pcap and --from cannot go together."),
         (("--from", "{file}", "--clients", "3"), "--clients is not for a recording."),
         (("--from", "{file}", "--virtual-server", "x"), "No virtual server 'x' (there is: "),

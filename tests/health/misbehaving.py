@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -12,8 +13,10 @@ Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 
 
 @contextlib.asynccontextmanager
-async def serving(behaviour: Behaviour, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Serve each connection with `behaviour`; yields the port."""
+async def serving(
+    behaviour: Behaviour, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serve each connection with `behaviour`, in TLS perhaps; yields the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -24,7 +27,7 @@ async def serving(behaviour: Behaviour, host: str = "127.0.0.1") -> AsyncIterato
             await behaviour(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(serve, host, 0)
+    server = await asyncio.start_server(serve, host, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

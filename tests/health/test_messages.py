@@ -16,13 +16,16 @@ from lb_switch.health.tracker import Result
 
 TARGETS = st.builds(
     Target,
-    st.sampled_from(["icmp", "tcp", "http"]),
+    st.sampled_from(["icmp", "tcp", "http", "https"]),
     st.ip_addresses(),
     st.integers(1, 65535),
     st.floats(0.01, 1e6),
     st.floats(0.01, 1e6),
     st.text().map(lambda path: f"/{path}"),
     st.lists(st.integers(100, 599), min_size=1).map(tuple),
+    st.text(),
+    st.booleans(),
+    st.text(),
 )
 RESULTS = st.builds(Result, st.sampled_from([True, False, None]), st.text(), st.floats(0, 1e6))
 
@@ -51,7 +54,8 @@ def test_the_documented_lines() -> None:
     target = Target("tcp", ipaddress.ip_address("10.0.2.11"), 80, 2.0, 1.0)
     assert messages.read_order(
         b'{"start": 7, "kind": "tcp", "ip": "10.0.2.11", "port": 80, "interval": 2.0,'
-        b' "timeout": 1.0, "path": "/", "expect_status": [200]}\n'
+        b' "timeout": 1.0, "path": "/", "expect_status": [200], "host": "", "verify": true,'
+        b' "ca_file": ""}\n'
     ) == Start(7, target)
 
 

@@ -490,7 +490,7 @@ def test_a_large_answer_that_is_all_there_leaves_others_their_turns() -> None:
         reader.feed_data(b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
         connection = h11.Connection(h11.CLIENT)
         http._request(connection, target("http", 80))
-        reading = asyncio.create_task(http._read_answer(connection, reader, (200,)))
+        reading = asyncio.create_task(http._read_answer(connection, reader.read, (200,)))
         while not reading.done():
             turns += 1
             await asyncio.sleep(0)

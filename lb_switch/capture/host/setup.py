@@ -3,15 +3,17 @@
 Before each change its undoing is written to a state file, so that whatever ends the process, the
 next start in the same network namespace can take back what was left behind.
 
-A state file outlives its namespace if the switch was killed and the namespace is deleted then.  It
-stays, as nothing tells for sure that a namespace is gone: a socket, a mount in another mount
-namespace or a descriptor on its way keep one where no look at /proc finds it, and a journal removed
-too soon would leave its rules behind for ever.  There are never many: the kernel gives the lowest
-inode number that is free, and the next switch whose namespace gets it throws the file away.
+A state file outlives its namespace if the switch was killed and the namespace is deleted then (a
+lab takes it along).  It stays until the machine starts again, as nothing tells for sure that a
+namespace is gone: a socket, a mount in another mount namespace or a descriptor on its way keep one
+where no look at /proc finds it, and a journal removed too soon would leave its rules behind for
+ever.  There are never many: the kernel gives the lowest inode number that is free, and the next
+switch whose namespace gets it throws the file away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -26,7 +28,7 @@ from lb_switch.capture.host.nf_tables import delete_table
 from lb_switch.capture.host.run import run
 from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.interface import CaptureError
-from lb_switch.private_file import HeldError, LockFile, check_folder
+from lb_switch.private_file import Folder, HeldError, LockFile
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class HostSetup:
     def __init__(self, directory: Path | str = DEFAULT_DIRECTORY) -> None:
         inode = os.stat("/proc/self/ns/net").st_ino
         self.state_file = Path(directory) / f"{inode}.state"
+        self._folder = Folder(directory)
         self._lock = LockFile(self.state_file.with_suffix(".lock"))
         self._done: dict[str, _Done] = {}
 
@@ -64,18 +67,18 @@ class HostSetup:
         """
         folder = self.state_file.parent
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            check_folder(folder)
-            self._lock.take()
+            self._lock.take_in(self._folder)
         except HeldError as held:
             owner = f" (pid {held.pid})" if held.pid else ""
             raise CaptureError(
                 f"another lb-switch runs in this network namespace{owner}: stop it first"
             ) from None
         except OSError as error:
+            self._folder.remove()
             raise CaptureError(f"{error.filename or folder}: {error.strerror}") from None
         try:
             self._reclaim()
+            _sweep(folder, besides=self.state_file.stem)
         except OSError as error:
             # The journal stays for the next start: `release` must not take it for ours.
             self._lock.release()
@@ -118,6 +121,7 @@ class HostSetup:
         self._undo(list(self._done))
         self._cut(None)
         self._lock.release()
+        self._folder.remove()
 
     def _apply(self, key: str, step: Step) -> None:
         undo = _undo_of(step)
@@ -193,6 +197,34 @@ class HostSetup:
             for undo in reversed(records[1:]):
                 _carry_out(undo, quiet=True)
         self.state_file.unlink()
+
+
+def _sweep(folder: Path, besides: str) -> None:
+    """Remove what dead switches of other namespaces left, as far as nobody can need it.
+
+    That is: a lock without a journal, and a journal from before the machine started again.
+    """
+    boot = _identity()["boot"]
+    for path in (*folder.glob("*.lock"), *folder.glob("*.state"), *folder.glob("*.new")):
+        if not path.stem.isdecimal() or path.stem == besides:
+            continue
+        lock = LockFile(path.with_suffix(".lock"))
+        with contextlib.suppress(OSError, HeldError):
+            lock.take()
+            journal = path.with_suffix(".state")
+            if _boot_of(journal) not in (boot, None):
+                journal.unlink()
+            path.with_suffix(".new").unlink(missing_ok=True)
+        lock.release()
+
+
+def _boot_of(journal: Path) -> str | None:
+    """Return in which run of the machine a journal was written; None: it does not tell."""
+    with contextlib.suppress(OSError), journal.open() as file:
+        identity = _parsed(file.readline())
+        if isinstance(identity, dict) and isinstance(identity.get("boot"), str):
+            return str(identity["boot"])
+    return None
 
 
 def _put_back(replaced: Sequence[tuple[_Done, Step]]) -> None:

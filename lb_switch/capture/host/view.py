@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lb_switch.capture.host.run import run
@@ -32,7 +32,8 @@ class Interface:
 class Route:
     """A unicast route of table main.  `devices`: more than one for a multipath route.
 
-    `learnt`: from a router advertisement (RFC 4861).
+    `learnt`: from a router advertisement (RFC 4861).  `source`: the address that the host speaks
+    from on this way; the route goes with it.
     """
 
     prefix: IPNetwork
@@ -40,6 +41,7 @@ class Route:
     mtu: int = 0
     metric: int = 0
     learnt: bool = False
+    source: IPAddress | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -157,4 +159,5 @@ def _route(version: int, record: Mapping[str, Any]) -> Route:
         metrics[0].get("mtu", 0),
         record.get("metric", 0),
         record.get("protocol") == "ra",
+        ipaddress.ip_address(record["prefsrc"]) if "prefsrc" in record else None,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
+from lb_switch import examples
 from lb_switch.cli import output_files, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
@@ -33,7 +34,7 @@ _Entry = TypeVar("_Entry", bound=_Named)
 
 
 @click.command("compare")
-@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.argument("config", metavar="[CONFIG]", type=click.Path(path_type=Path), required=False)
 @click.argument("capture", metavar="[IN.pcap]", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--from",
@@ -42,6 +43,7 @@ _Entry = TypeVar("_Entry", bound=_Named)
     type=click.Path(path_type=Path, allow_dash=True),
     help="Take load and real servers from a recording (run --record), with what happened to them.",
 )
+@click.option("--example", is_flag=True, help="Take the CONFIG that comes with lb-switch.")
 @click.option("--synthetic", is_flag=True, help="Make up the load (the default without IN.pcap).")
 @click.option(
     "--clients",
@@ -69,6 +71,7 @@ def command(
     config: Path | None,
     capture: Path | None,
     source: Path | None,
+    example: bool,
     synthetic: bool,
     clients: int,
     connections: int,
@@ -91,14 +94,18 @@ def command(
 
     \b
     Examples:
+      lb-switch compare --example
       lb-switch compare lb.toml
       lb-switch compare lb.toml --weights 1,1,2 --svg schedulers.svg
       lb-switch compare lb.toml recorded.pcap
       lb-switch compare --from rec.jsonl
     """  # noqa: D301
     context = click.get_current_context()
+    if example and (config is not None or source is not None):
+        raise click.UsageError("--example brings its own CONFIG.", context)
+    config = examples.CONFIG if example else config
     if source is None and config is None:
-        raise click.UsageError("Missing argument 'CONFIG' (or --from FILE).", context)
+        raise click.UsageError("Missing argument 'CONFIG' (or --from FILE, or --example).", context)
     if source is not None and capture is not None:
         raise click.UsageError("IN.pcap and --from cannot go together.", context)
     if capture is not None or source is not None:

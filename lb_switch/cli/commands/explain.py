@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lb_switch import examples
 from lb_switch.cli import output_files
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.explaining import ascii_option, checksum_option, write
@@ -82,6 +83,13 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
             help="Begin so long after the recording began.",
         ),
         click.option(
+            "--example",
+            "source",
+            flag_value=str(examples.RECORDING),
+            type=click.Path(path_type=Path),
+            help="Play back the recording that comes with lb-switch, to try it.",
+        ),
+        click.option(
             "--from",
             "source",
             metavar="FILE",
@@ -103,6 +111,7 @@ def command() -> None:
 
     \b
     Examples:
+      lb-switch explain story --example
       lb-switch explain story --from rec.jsonl
       lb-switch explain diff --from rec.jsonl --packet 1 --checksum
       lb-switch explain ladder --from rec.jsonl --connection 1 --svg ladder.svg

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lb_switch import examples
 from lb_switch.cli import explaining, output_files, render, write_pcap
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 
 @click.command("replay")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("capture", metavar="IN.pcap", type=click.Path(path_type=Path))
+@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path), required=False)
+@click.argument("capture", metavar="IN.pcap", type=click.Path(path_type=Path), required=False)
+@click.option("--example", is_flag=True, help="Replay what comes with lb-switch, to try it.")
 @click.option(
     "-w",
     "--write",
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 @explaining.options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per packet.")
 def command(
-    config: Path,
-    capture: Path,
+    config: Path | None,
+    capture: Path | None,
+    example: bool,
     target: Path | None,
     pcap: Path | None,
     explain: bool,
@@ -49,6 +52,8 @@ def command(
 
     \b
     Examples:
+      lb-switch replay --example
+      lb-switch replay --example --view ladder
       lb-switch replay lb.toml recorded.pcap
       lb-switch replay lb.toml recorded.pcap -w translated.pcapng
       lb-switch replay lb.toml recorded.pcap --write-pcap both-sides.pcapng
@@ -59,6 +64,7 @@ def command(
     what = explaining.wanted(explain, view, record)
     if what.view and as_json:
         raise click.UsageError("--json and --explain cannot go together.")
+    config, capture = _files(config, capture, example)
     output_files.check([config, capture], [target, pcap, record])
     loaded = load_config(config)
     from lb_switch.capture.pcap import create_capture, open_capture
@@ -94,3 +100,16 @@ def command(
         raise CommandError(str(error)) from None
     lines = [render.as_json({"summary": summary})] if as_json else render.reasons(summary)
     sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _files(config: Path | None, capture: Path | None, example: bool) -> tuple[Path, Path]:
+    """Return what is given, or the example's files.  Raises click.UsageError."""
+    context = click.get_current_context()
+    if example:
+        if config is not None:
+            raise click.UsageError("--example brings its own CONFIG and IN.pcap.", context)
+        return examples.CONFIG, examples.CAPTURE
+    if config is None or capture is None:
+        missing = "CONFIG" if config is None else "IN.pcap"
+        raise click.UsageError(f"Missing argument '{missing}' (or try --example).", context)
+    return config, capture

@@ -81,6 +81,8 @@ def command(
       sudo lb-switch run lb.toml --record rec.jsonl
     """  # noqa: D301
     output_files.check([config], [pcap, record])
+    for path in (pcap, record):
+        output_files.check_writable(path)
     loaded = load_config(config)
     name = capture or loaded.switch.capture
     needed = set(privileges.FOR_CAPTURE[name])
@@ -124,8 +126,8 @@ def _serve(
         if bookkeeper is not None:
             bookkeeper.start(clock())
         tidy(clock())
-        click.echo(render.serving(config, capture_name))
         begin_to_explain()
+        click.echo(render.serving(config, capture_name))
         notify.notify(notify.READY)
 
     def tidy(now: float) -> None:

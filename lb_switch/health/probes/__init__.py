@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 
 from lb_switch.health.check import Kind, Target
-from lb_switch.health.probes import http, icmp, tcp
+from lb_switch.health.probes import http, https, icmp, tcp, tls
 from lb_switch.health.probes.failure import ProbeFailedError
 from lb_switch.health.tracker import Result
 
@@ -16,6 +16,7 @@ PROBES: Mapping[Kind, Callable[[Target], Awaitable[str]]] = {
     "icmp": icmp.probe,
     "tcp": tcp.probe,
     "http": http.probe,
+    "https": https.probe,
 }
 """Each returns what it found if the target passes; raises ProbeFailedError or OSError if not."""
 
@@ -57,7 +58,7 @@ async def probe(target: Target) -> Result:
         finding = f"timeout after {target.timeout} s"
     except OSError as error:
         finding = _explained(error)
-        if error.errno in LOCAL_TROUBLE:
+        if error.errno in LOCAL_TROUBLE or isinstance(error, tls.ContextError):
             passed, finding = None, f"cannot probe: {finding}"
     except Exception as error:
         # A bug of ours is no evidence against anybody.
