@@ -204,7 +204,10 @@ class VirtualServer:
         return real_server
 
     def remove(self, real_server: RealServer) -> None:
-        """Take it out of the group.  Its live connections go on and keep counting on it."""
+        """Take it out of the group.  Its live connections go on and keep counting on it.
+
+        (Those of one that is out of service as they did before: by `on_down`.)
+        """
         self.real_servers.remove(real_server)
         self._departed = {
             endpoint: each for endpoint, each in self._departed.items() if each.has_connections
@@ -214,6 +217,15 @@ class VirtualServer:
             each.endpoint.ip.packed for each in (*self.real_servers, *self._departed.values())
         )
         self.refresh()
+
+    def end_lingering(self, real_server: RealServer) -> None:
+        """Let the live connections of one that was removed end as if it were down, from now on.
+
+        Unlike there `on_down` is not asked.  It changes nothing for one that came back meanwhile.
+        """
+        if real_server in self._departed.values():
+            real_server.severed = True
+            self.refresh()
 
     @property
     def lingering(self) -> tuple[RealServer, ...]:

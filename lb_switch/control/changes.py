@@ -8,14 +8,16 @@ set     virtual_server, real_server, [protocol],          changes a real server'
 add     virtual_server, real_server, [protocol],          puts a real server into a group
         [weight]
 add     virtual_server, name, [protocol], [scheduler]     serves another VIP and port
-remove  virtual_server, real_server, [protocol]           takes a real server out of its group
+remove  virtual_server, real_server, [protocol], [live]   takes a real server out of its group
 remove  virtual_server, [protocol]                        takes no new connections for a VIP
 reload                                                    reads the configuration file again
 ======  ================================================  ========================================
 
 `virtual_server` and `real_server` are ADDRESS:PORT; `protocol` is tcp or udp, and needed only where
 both are served at one VIP and port (a virtual server is added for tcp if it is missing); `state`
-is ready, drain or maint; `weight` is a whole number from 0 to 65535; `scheduler` is rr if missing.
+is ready, drain or maint; `weight` is a whole number from 0 to 65535; `scheduler` is rr if missing;
+`live` says what becomes of the real server's live connections: drain (if missing: they go on, those
+of UDP for one more UDP timeout) or now (they follow `on_down`).
 
 The result is a list of what changed, a line each; it is empty if everything was so already.  What
 is refused changes nothing.
@@ -36,6 +38,7 @@ Request = dict[str, Any]
 
 _ALWAYS = frozenset({"version", "verb"})
 _PROTOCOLS = tuple(PROTOCOL_NAMES.values())
+_LIVE = ("drain", "now")
 _STATES = tuple(state.value for state in AdminState)
 
 
@@ -88,13 +91,18 @@ class Changes:
         )
 
     def _remove(self, request: Request) -> list[str]:
-        _only(request, "virtual_server", "real_server", "protocol")
         operations = self._operations
+        if "real_server" in request:
+            _only(request, "virtual_server", "real_server", "protocol", "live")
+        else:
+            _only(request, "virtual_server", "protocol")
         virtual_server = operations.virtual_server(*_place(request))
         if "real_server" not in request:
             return operations.remove_virtual_server(virtual_server)
-        real_server = operations.real_server(virtual_server, _endpoint(request, "real_server"))
-        return operations.remove_real_server(virtual_server, real_server)
+        at_once = _one_of(request, "live", _LIVE) == "now"
+        endpoint = _endpoint(request, "real_server")
+        real_server = operations.real_server(virtual_server, endpoint, or_lingering=at_once)
+        return operations.remove_real_server(virtual_server, real_server, at_once=at_once)
 
     def _reload(self, request: Request) -> list[str]:
         _only(request)

@@ -8,6 +8,13 @@ What a reload means for what an operator has done by hand since: the file is the
 that it can say.  Weights become the file's, real and virtual servers that it does not name go.
 It cannot say who is drained or in maintenance, nor who is healthy: that stays, as long as the real
 server stays in its group.
+
+A real server that leaves its group, by `remove` or by a reload, is drained: it gets no new
+connection, and those of TCP go on to their end.  UDP has no end that a switch could see, and
+clients that go on sending would stay for ever; so the UDP conversations get the UDP timeout, once,
+from the removal on (to within a minute).  After that the next datagram of each client is scheduled
+anew.  `remove --now` does not wait: its connections do what `on_down` says of a server that went
+down.
 """
 
 from __future__ import annotations
@@ -23,9 +30,10 @@ from lb_switch.capture.interface import CaptureError
 from lb_switch.config import arrangement, build, difference, edit, load
 from lb_switch.config.arrangement import Arrangement, Place
 from lb_switch.config.schema import Config, SchedulerName
+from lb_switch.connections.tcp_state import State
 from lb_switch.control.messages import RequestError
 from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import PROTOCOL_NAMES
+from lb_switch.packet.protocol import PROTOCOL_NAMES, UDP
 from lb_switch.servers import AdminState, RealServer, VirtualServer
 
 if TYPE_CHECKING:
@@ -70,6 +78,9 @@ class Operations:
         """Virtual servers that were removed while they had connections."""
         self._leftover: list[RealServer] = []
         """Real servers whose host rules outlive them, because their connections do."""
+        self._draining: dict[RealServer, float | None] = {}
+        """Removed real servers of UDP, and when those who still send are to be scheduled anew; None
+        before the first `tidy` after the removal, which knows what time it is."""
 
     # -- changes ---------------------------------------------------------------------------
 
@@ -123,11 +134,24 @@ class Operations:
         return lines
 
     def remove_real_server(
-        self, virtual_server: VirtualServer, real_server: RealServer
+        self, virtual_server: VirtualServer, real_server: RealServer, *, at_once: bool = False
     ) -> list[str]:
-        """Give it no new connections and forget it with its last one."""
-        index = self._index(virtual_server)
-        return self._change_to(edit.remove_real_server(self.config, index, real_server.endpoint))
+        """Give it no new connections and forget it with its last one.
+
+        `at_once`: its live connections follow the virtual server's `on_down` from now on; else it
+        is drained.  With it a drain that is under way can be cut short.
+        """
+        lines = []
+        if real_server in virtual_server.real_servers:
+            index, endpoint = self._index(virtual_server), real_server.endpoint
+            lines = self._change_to(edit.remove_real_server(self.config, index, endpoint))
+        if at_once and virtual_server.on_down != "keep":
+            virtual_server.end_lingering(real_server)
+        if at_once and real_server.has_connections:
+            count = real_server.active + real_server.inactive
+            how = f"on_down = {virtual_server.on_down!r}"
+            lines.append(f"{virtual_server.name}: connections there: {count}, by {how}")
+        return lines
 
     def set_real_server(
         self,
@@ -165,14 +189,30 @@ class Operations:
             lines.append(f"{virtual_server.name}: real server {endpoint} {before} -> {state.value}")
         return lines
 
-    def tidy(self) -> None:
-        """Remove the host's rules that only served connections which have ended since.
+    def tidy(self, now: float) -> None:
+        """Do what removed real servers leave to do later.
+
+        The host's rules go that only served connections which have ended since; and who still
+        sends datagrams to one gets another server when the drain's time is up.
 
         To be called now and then; mostly it finds nothing to do.
         """
+        self._end_drains(now)
         if self._leftover and not any(each.has_connections for each in self._leftover):
             self._leftover = []
             self._update_host("rules of connections that have ended stay")
+
+    def _end_drains(self, now: float) -> None:
+        timeout = self._switch.settings.timeouts[State.UDP]
+        for real_server, deadline in list(self._draining.items()):
+            virtual_server = real_server.virtual_server
+            if virtual_server is None or real_server not in virtual_server.lingering:
+                del self._draining[real_server]  # over, or back in the group
+            elif deadline is None:
+                self._draining[real_server] = now + timeout
+            elif deadline <= now:
+                virtual_server.end_lingering(real_server)
+                del self._draining[real_server]
 
     # -- who is meant ----------------------------------------------------------------------
 
@@ -190,9 +230,14 @@ class Operations:
             raise RequestError(f"there is no virtual server {what}")
         return found[0]
 
-    def real_server(self, virtual_server: VirtualServer, endpoint: Endpoint) -> RealServer:
-        """Return a real server of a group.  Raises RequestError."""
+    def real_server(
+        self, virtual_server: VirtualServer, endpoint: Endpoint, *, or_lingering: bool = False
+    ) -> RealServer:
+        """Return a real server of a group, or one that left it.  Raises RequestError."""
         real_server = virtual_server.find(endpoint)
+        if real_server is None and or_lingering:
+            lingering = virtual_server.lingering
+            real_server = next((each for each in lingering if each.endpoint == endpoint), None)
         if real_server is None:
             raise RequestError(f"{virtual_server.name} has no real server {endpoint}")
         return real_server
@@ -220,7 +265,8 @@ class Operations:
     def _apply(self, before: Arrangement, after: Arrangement, config: Config) -> None:
         switch, capture = self._switch, self._capture
         settings = switch.settings
-        leftover = [*self._leftover, *_gone(before, after)]
+        gone = _gone(before, after)
+        leftover = [*self._leftover, *gone]
         try:
             switch.change_settings(build.settings(config.switch, settings.port_secret))
         except ValueError as error:
@@ -237,6 +283,11 @@ class Operations:
                     raise RequestError(f"{error}: nothing was changed") from None
                 raise
         self._leftover = [each for each in leftover if each.has_connections]
+        remaining = {group.virtual_server for group in after}
+        for real_server in gone:
+            group = real_server.virtual_server
+            if group in remaining and group.protocol == UDP:
+                self._draining[real_server] = None
         self._remember_departed(before, after)
 
     def _update_host(self, otherwise: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from lb_switch.control.server import ControlServer
 from tests.cli.conftest import Run
 from tests.control.live import THIRD, Live, web
+from tests.support.dialogue import Dialogue
 
 VIP, RIP = "10.0.1.100:80", "10.0.2.11:8080"
 
@@ -58,6 +59,20 @@ def test_add_and_remove(run: Run, live: Live) -> None:
     assert run("add", *new).stdout == "dns: virtual server udp 10.0.1.100:53 added (sh)\n"
     assert run("remove", "10.0.1.100:53").exit_code == 0
     assert list(live.switch.virtual_servers) == ["web"]
+
+
+def test_remove_says_what_becomes_of_live_connections(run: Run, live: Live) -> None:
+    Dialogue(live.switch).handshake()
+    result = run("remove", VIP, RIP, "--now")
+    assert result.stdout == (
+        "web: real server 10.0.2.11:8080 removed\nweb: connections there: 1, by on_down = 'reset'\n"
+    )
+    assert run("remove", VIP, "10.0.2.12:8080", "--drain").stdout == (
+        "web: real server 10.0.2.12:8080 removed\n"
+    )
+    wrong = run("remove", VIP, "--now")
+    assert wrong.exit_code == 2
+    assert "--drain and --now are about a real server: give its RIP:PORT" in wrong.stderr
 
 
 def test_reload(run: Run, live: Live) -> None:

@@ -62,7 +62,10 @@ def test_replay_shows_tcp_udp_both_versions_and_what_is_refused(run: Run) -> Non
         (["replay", "--example", "--explain"], "rr chooses s2: "),
         (["replay", "--example", "--view", "ladder"], "connection 1, tcp, virtual server web"),
         (["explain", "story", "--example"], "rr chooses s2: "),
-        (["explain", "diff", "--example", "--packet", "1"], "packet 1 at 0.000000: client → server"),
+        (
+            ["explain", "diff", "--example", "--packet", "1"],
+            "packet 1 at 0.000000: client → server",
+        ),
         (["explain", "ladder", "--example", "--connection", "1"], "connection 1, tcp, virtual"),
         (["explain", "ladder", "--example", "--mermaid"], "sequenceDiagram"),
         (["compare", "--example"], "web tcp 10.0.1.100:80: 3000 connections"),

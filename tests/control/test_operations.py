@@ -13,7 +13,8 @@ from lb_switch.servers import AdminState
 from lb_switch.switch import Switch
 from lb_switch.verdict import Reason
 from tests.control.live import DNS, THIRD, Live, web
-from tests.support.dialogue import Dialogue
+from tests.support.dialogue import Dialogue, send
+from tests.support.packets import udp
 
 VIP = "10.0.1.100:80"
 RIPS = ["10.0.2.11:8080", "10.0.2.12:8080", "10.0.2.13:8080"]
@@ -414,12 +415,12 @@ def test_rules_of_a_removed_server_go_after_its_last_connection(live: Live) -> N
     dialogue = Dialogue(live.switch)
     dialogue.handshake()
     live.ask("remove", virtual_server=VIP, real_server=RIPS[0])
-    live.operations.tidy()
+    live.operations.tidy(live.now)
     assert len(live.rules.updates) == 1, "it has a connection still"
     dialogue.client("R", seq=dialogue.client_sequence)
     dialogue.wait(100)
-    live.operations.tidy()
-    live.operations.tidy()
+    live.operations.tidy(live.now)
+    live.operations.tidy(live.now)
     assert len(live.rules.updates) == 2
 
 
@@ -433,11 +434,131 @@ def test_rules_that_cannot_be_removed_are_told_to_the_log_once(
     dialogue.wait(100)
     live.rules.unreachable = "10.0.2."
     for _ in range(3):
-        live.operations.tidy()
+        live.operations.tidy(live.now)
     assert caplog.text.count("rules of connections that have ended stay") == 1
 
 
+TWO_DNS = (
+    DNS
+    + """
+  [[virtual_server.real_server]]
+  address = "10.0.2.12:53"
+"""
+)
+QUESTION = udp(("10.0.1.11", 40000), ("10.0.1.100", 80), b"a question")
+
+
+def removed_at_once(live: Live, on_down: str) -> Dialogue:
+    """A client has a connection to the first server, which is then removed."""
+    live.reload(web(on_down=on_down))
+    dialogue = Dialogue(live.switch)
+    dialogue.handshake()
+    assert dialogue.rip == ("10.0.2.11", 8080)
+    assert live.ask("remove", virtual_server=VIP, real_server=RIPS[0], live="now") == [
+        "web: real server 10.0.2.11:8080 removed",
+        f"web: connections there: 1, by on_down = {on_down!r}",
+    ]
+    return dialogue
+
+
+@pytest.mark.parametrize("on_down", ["reset", "reschedule"])
+def test_removed_now_its_connections_follow_on_down(live: Live, on_down: str) -> None:
+    dialogue = removed_at_once(live, on_down)
+    seen = dialogue.client("PA", b"more")
+    assert seen.reason is Reason.REAL_SERVER_DOWN
+    assert seen.told[0]["TCP"].flags.R
+    dialogue.wait(12)
+    assert len(live.switch.connections) == 0
+    live.operations.tidy(dialogue.now)
+    assert len(live.rules.updates) == 2, "nothing holds the host's rules any more"
+
+
+def test_removed_now_where_on_down_keeps_they_go_on(live: Live) -> None:
+    dialogue = removed_at_once(live, "keep")
+    for _ in range(10):
+        dialogue.wait(60)
+        live.operations.tidy(dialogue.now)
+        assert dialogue.client("PA", b"more").packet.dst == "10.0.2.11"
+
+
+@pytest.mark.parametrize("how", ["remove", "drain", "reload"])
+def test_a_drained_server_keeps_its_tcp_connections_to_their_end(live: Live, how: str) -> None:
+    dialogue = Dialogue(live.switch)
+    dialogue.handshake()
+    if how == "reload":
+        live.reload(web().replace("10.0.2.11", "10.0.2.13"))
+    else:
+        more = {} if how == "remove" else {"live": "drain"}
+        live.ask("remove", virtual_server=VIP, real_server=RIPS[0], **more)
+    for _ in range(20):
+        dialogue.wait(60)
+        live.operations.tidy(dialogue.now)
+        assert dialogue.client("PA", b"more").packet.dst == "10.0.2.11"
+
+
+@pytest.mark.parametrize("how", ["remove", "drain", "reload"])
+@pytest.mark.parametrize("on_down", ["reset", "reschedule", "keep"])
+def test_a_drained_server_keeps_its_udp_clients_for_one_timeout(
+    live: Live, how: str, on_down: str
+) -> None:
+    text = web() + TWO_DNS.replace('protocol = "udp"', f'protocol = "udp"\non_down = "{on_down}"')
+    live.reload(text)
+    assert send(live.switch, QUESTION).packet.dst == "10.0.2.11"
+    if how == "reload":
+        live.reload(text.replace("10.0.2.11:53", "10.0.2.13:53"))
+    else:
+        more = {} if how == "remove" else {"live": "drain"}
+        live.ask("remove", virtual_server=VIP, protocol="udp", real_server="10.0.2.11:53", **more)
+    went_to = []
+    for tick in range(0, 420, 30):
+        live.operations.tidy(float(tick))
+        went_to.append(send(live.switch, QUESTION, tick + 1.0).packet.dst)
+    assert went_to[:10] == ["10.0.2.11"] * 10
+    assert len(set(went_to[10:])) == 1
+    assert went_to[10] != "10.0.2.11"
+    assert live.switch.counters[Reason.RESCHEDULED] == 1
+
+
+def test_removed_now_the_next_datagram_is_scheduled_anew(live: Live) -> None:
+    live.reload(web() + TWO_DNS)
+    assert send(live.switch, QUESTION).packet.dst == "10.0.2.11"
+    live.ask("remove", virtual_server=VIP, protocol="udp", real_server="10.0.2.11:53", live="now")
+    seen = send(live.switch, QUESTION, 1.0)
+    assert (seen.reason, seen.packet.dst) == (Reason.RESCHEDULED, "10.0.2.12")
+
+
+def test_a_drain_can_be_cut_short(live: Live) -> None:
+    live.reload(web() + TWO_DNS)
+    send(live.switch, QUESTION)
+    place = {"virtual_server": VIP, "protocol": "udp", "real_server": "10.0.2.11:53"}
+    live.ask("remove", **place)
+    assert send(live.switch, QUESTION, 1.0).packet.dst == "10.0.2.11"
+    assert live.ask("remove", **place, live="now") == [
+        "dns: connections there: 1, by on_down = 'reset'"
+    ]
+    assert send(live.switch, QUESTION, 2.0).packet.dst == "10.0.2.12"
+    with pytest.raises(RequestError, match="has no real server"):
+        live.ask("remove", **place, live="now")
+
+
+def test_a_server_that_comes_back_in_time_keeps_its_udp_clients(live: Live) -> None:
+    live.reload(web() + TWO_DNS)
+    send(live.switch, QUESTION)
+    place = {"virtual_server": VIP, "protocol": "udp", "real_server": "10.0.2.11:53"}
+    live.ask("remove", **place)
+    live.operations.tidy(0.0)
+    live.ask("add", **place)
+    for tick in range(0, 900, 30):
+        live.operations.tidy(float(tick))
+        assert send(live.switch, QUESTION, tick + 1.0).packet.dst == "10.0.2.11"
+
+
 NONSENSE = [
+    (
+        {"verb": "remove", "virtual_server": VIP, "real_server": RIPS[0], "live": "later"},
+        "remove: live: 'later' is none of drain, now",
+    ),
+    ({"verb": "remove", "virtual_server": VIP, "live": "now"}, "remove: unknown field 'live'"),
     ({"verb": "set"}, "set: virtual_server is not a string ADDRESS:PORT"),
     ({"verb": "set", "virtual_server": 7}, "set: virtual_server is not a string ADDRESS:PORT"),
     (

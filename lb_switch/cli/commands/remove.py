@@ -14,24 +14,42 @@ from lb_switch.packet.endpoint import Endpoint
 @arguments.virtual_server
 @arguments.optional_real_server
 @arguments.protocol
+@click.option(
+    "--drain",
+    "live",
+    flag_value="drain",
+    help="Live connections go on; those of UDP for one more UDP timeout.  (The default.)",
+)
+@click.option(
+    "--now",
+    "live",
+    flag_value="now",
+    help="Live connections follow on_down, as if the real server were down.",
+)
 @control_socket.options
 def command(
     virtual_server: Endpoint,
     real_server: Endpoint | None,
     protocol: str | None,
+    live: str | None,
     config: Path | None,
     socket: Path | None,
 ) -> None:
     """Remove the real server RIP:PORT from VIP:PORT; without RIP:PORT, the virtual server itself.
 
-    No new connection goes there; live ones go on to their end.  What the file names comes back
-    with the next reload or restart.
+    No new connection goes there; live ones go on to their end, UDP clients that go on sending get
+    another real server after one UDP timeout.  With --now live connections of a real server follow
+    the virtual server's on_down at their next packet: reset, another server, or (keep) go on.
+    What the file names comes back with the next reload or restart.
 
     \b
     Examples:
       sudo lb-switch remove 10.0.1.100:80 10.0.2.14:80
+      sudo lb-switch remove 10.0.1.100:80 10.0.2.14:80 --now
       sudo lb-switch remove 10.0.1.101:53 --protocol udp
     """  # noqa: D301
+    if live is not None and real_server is None:
+        raise click.UsageError("--drain and --now are about a real server: give its RIP:PORT")
     path = control_socket.find(config, socket)
     control_socket.change(
         path,
@@ -39,4 +57,5 @@ def command(
         virtual_server=virtual_server,
         real_server=real_server,
         protocol=protocol,
+        live=live,
     )

@@ -132,7 +132,7 @@ def _serve(
 
     def tidy(now: float) -> None:
         loop.call_at(now + TIDY_SECONDS, tidy)
-        operations.tidy()
+        operations.tidy(now)
 
     def hang_up(_now: float) -> None:
         try:
