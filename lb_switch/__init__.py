@@ -33,6 +33,7 @@ and around it:
     control/          the local socket through which the running switch is seen and changed
     replay.py         the same engine over a capture file
     explain/          stories, diffs, ladders, recordings, pcapng; schedulers compared
+    examples/         a capture, its configuration and its recording, to try things on
     bench/            the engine measured alone
     service/          the systemd unit, and what systemd is told
     cli/              the commands

@@ -39,8 +39,8 @@ def command(
 
     No new connection goes there; live ones go on to their end, UDP clients that go on sending get
     another real server after one UDP timeout.  With --now live connections of a real server follow
-    the virtual server's on_down at their next packet: reset, another server, or (keep) go on.
-    What the file names comes back with the next reload or restart.
+    the virtual server's on_down: reset at once, another server at their next packet, or (keep) go
+    on.  What the file names comes back with the next reload or restart.
 
     \b
     Examples:
