@@ -13,11 +13,12 @@ remove  virtual_server, [protocol]                        takes no new connectio
 reload                                                    reads the configuration file again
 ======  ================================================  ========================================
 
-`virtual_server` and `real_server` are ADDRESS:PORT; `protocol` is tcp or udp, and needed only where
-both are served at one VIP and port (a virtual server is added for tcp if it is missing); `state`
-is ready, drain or maint; `weight` is a whole number from 0 to 65535; `scheduler` is rr if missing;
-`live` says what becomes of the real server's live connections: drain (if missing: they go on, those
-of UDP for one more UDP timeout) or now (they follow `on_down`).
+`virtual_server` is ADDRESS:PORT or a name; `real_server` is ADDRESS:PORT, or a host, by its name or
+address, with `:PORT` where the group has several real servers there; `protocol` is tcp or udp, and
+needed only where both are served at one VIP and port (a virtual server is added for tcp if it is
+missing); `state` is ready, drain or maint; `weight` is a whole number from 0 to 65535; `scheduler`
+is rr if missing; `live` says what becomes of the real server's live connections: drain (if missing:
+they go on, those of UDP for one more UDP timeout) or now (they follow `on_down`).
 
 The result is a list of what changed, a line each; it is empty if everything was so already.  What
 is refused changes nothing.
@@ -28,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lb_switch.control import places
 from lb_switch.control.messages import RequestError
 from lb_switch.control.operations import Operations
 from lb_switch.packet.endpoint import Endpoint
@@ -62,7 +64,7 @@ class Changes:
         _only(request, "virtual_server", "real_server", "protocol", "state", "weight")
         operations = self._operations
         virtual_server = operations.virtual_server(*_place(request))
-        real_server = operations.real_server(virtual_server, _endpoint(request, "real_server"))
+        real_server = operations.real_server(virtual_server, _who(request, "real_server"))
         state = _one_of(request, "state", _STATES)
         weight = request.get("weight")
         if state is None and weight is None:
@@ -80,10 +82,11 @@ class Changes:
         if "real_server" in request:
             _only(request, "virtual_server", "real_server", "protocol", "weight")
             virtual_server = operations.virtual_server(*_place(request))
-            endpoint = _endpoint(request, "real_server")
+            endpoint = operations.endpoint(virtual_server, _who(request, "real_server"))
             return operations.add_real_server(virtual_server, endpoint, request.get("weight", 1))
         _only(request, "virtual_server", "name", "protocol", "scheduler")
-        endpoint, protocol = _place(request)
+        endpoint = _endpoint(request, "virtual_server")
+        protocol = _one_of(request, "protocol", _PROTOCOLS)
         if "name" not in request:
             raise RequestError("add: a virtual server needs a name")
         return operations.add_virtual_server(
@@ -100,8 +103,8 @@ class Changes:
         if "real_server" not in request:
             return operations.remove_virtual_server(virtual_server)
         at_once = _one_of(request, "live", _LIVE) == "now"
-        endpoint = _endpoint(request, "real_server")
-        real_server = operations.real_server(virtual_server, endpoint, or_lingering=at_once)
+        place = _who(request, "real_server")
+        real_server = operations.real_server(virtual_server, place, or_lingering=at_once)
         return operations.remove_real_server(virtual_server, real_server, at_once=at_once)
 
     def _reload(self, request: Request) -> list[str]:
@@ -115,8 +118,16 @@ def _only(request: Request, *known: str) -> None:
         raise RequestError(f"{request['verb']}: unknown field {unknown[0]!r}")
 
 
-def _place(request: Request) -> tuple[Endpoint, str | None]:
-    return _endpoint(request, "virtual_server"), _one_of(request, "protocol", _PROTOCOLS)
+def _place(request: Request) -> tuple[Endpoint | str, str | None]:
+    return _who(request, "virtual_server"), _one_of(request, "protocol", _PROTOCOLS)
+
+
+def _who(request: Request, field: str) -> Endpoint | str:
+    """Read an endpoint, or the name that stands in its place."""
+    text = request.get(field)
+    if isinstance(text, str) and places.may_be_name(text):
+        return text
+    return _endpoint(request, field)
 
 
 def _endpoint(request: Request, field: str) -> Endpoint:

@@ -31,6 +31,7 @@ from lb_switch.config import arrangement, build, difference, edit, load
 from lb_switch.config.arrangement import Arrangement, Place
 from lb_switch.config.schema import Config, SchedulerName
 from lb_switch.connections.tcp_state import State
+from lb_switch.control import places
 from lb_switch.control.messages import RequestError
 from lb_switch.packet.endpoint import Endpoint
 from lb_switch.packet.protocol import PROTOCOL_NAMES, UDP
@@ -216,8 +217,13 @@ class Operations:
 
     # -- who is meant ----------------------------------------------------------------------
 
-    def virtual_server(self, endpoint: Endpoint, protocol: str | None) -> VirtualServer:
-        """Return the virtual server at a VIP and port.  Raises RequestError."""
+    def virtual_server(self, endpoint: Endpoint | str, protocol: str | None) -> VirtualServer:
+        """Return the virtual server at a VIP and port, or of a name.  Raises RequestError."""
+        if isinstance(endpoint, str):
+            named = places.virtual_server(endpoint, self._switch.virtual_servers.values())
+            if protocol not in {None, PROTOCOL_NAMES[named.protocol]}:
+                raise RequestError(f"there is no virtual server {protocol} {endpoint}")
+            return named
         found = [
             each
             for each in self._switch.virtual_servers.values()
@@ -231,9 +237,15 @@ class Operations:
         return found[0]
 
     def real_server(
-        self, virtual_server: VirtualServer, endpoint: Endpoint, *, or_lingering: bool = False
+        self, virtual_server: VirtualServer, endpoint: Endpoint | str, *, or_lingering: bool = False
     ) -> RealServer:
-        """Return a real server of a group, or one that left it.  Raises RequestError."""
+        """Return a real server of a group, or one that left it; a str names its host.
+
+        Raises RequestError.
+        """
+        if isinstance(endpoint, str):
+            among = [*virtual_server.real_servers, *(virtual_server.lingering * or_lingering)]
+            return places.real_server(endpoint, virtual_server, among, self.config.hosts)
         real_server = virtual_server.find(endpoint)
         if real_server is None and or_lingering:
             lingering = virtual_server.lingering
@@ -241,6 +253,12 @@ class Operations:
         if real_server is None:
             raise RequestError(f"{virtual_server.name} has no real server {endpoint}")
         return real_server
+
+    def endpoint(self, virtual_server: VirtualServer, place: Endpoint | str) -> Endpoint:
+        """Return where a new real server of a group is to be.  Raises RequestError."""
+        if isinstance(place, str):
+            return places.endpoint(place, virtual_server.endpoint.ip.version, self.config.hosts)
+        return place
 
     def _index(self, virtual_server: VirtualServer) -> int:
         return edit.place_of(

@@ -4,7 +4,8 @@
 verb   what                    result
 =====  ======================  ===================================================================
 show   virtual_servers         one row per virtual server, with its real servers
-show   connections             one row per connection
+show   connections             one row per connection; with `server` or `client` (a host, by its
+                               name or address) only its own
 show   health                  one row per real server: its health, and its last probe
 show   probes                  one object: the process that probes
 show   stats                   one object: packets by reason, connections in the table, and
@@ -25,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from lb_switch.connections.connection import Connection
 from lb_switch.connections.table import ConnectionTable
+from lb_switch.control import places
 from lb_switch.control.messages import RequestError
-from lb_switch.packet.flow_key import destination_endpoint, source_endpoint
+from lb_switch.control.places import Hosts
+from lb_switch.packet.flow_key import destination_endpoint, source_address, source_endpoint
 from lb_switch.packet.protocol import PROTOCOL_NAMES
 from lb_switch.servers import RealServer, VirtualServer
 from lb_switch.switch import Switch
@@ -47,14 +50,16 @@ class Verbs:
         clock: Callable[[], float],
         health: HealthChecks | None = None,
         changes: Changes | None = None,
+        hosts: Callable[[], Hosts] = dict,
     ) -> None:
         self._switch = switch
         self._clock = clock
         self._started = clock()
+        self._hosts = hosts
         self._verbs: dict[str, Callable[[Row], object]] = {"show": self._show}
         self._shows: dict[str, Callable[[], object]] = {
             "virtual_servers": self._virtual_servers,
-            "connections": self._connections,
+            "connections": lambda: self._connections(None, None),
             "stats": self._stats,
         }
         if changes is not None:
@@ -71,6 +76,8 @@ class Verbs:
 
     def _show(self, request: Row) -> object:
         what = request.get("what")
+        if what == "connections":
+            return self._connections(self._host(request, "client"), self._host(request, "server"))
         show = self._shows.get(what) if isinstance(what, str) else None
         if show is None:
             raise RequestError(f"show: {what!r} is none of {', '.join(self._shows)}")
@@ -79,9 +86,24 @@ class Verbs:
     def _virtual_servers(self) -> Iterator[Row]:
         return (_virtual_server_row(vs) for vs in list(self._switch.virtual_servers.values()))
 
-    def _connections(self) -> Iterator[Row]:
+    def _host(self, request: Row, field: str) -> frozenset[bytes] | None:
+        """Return the packed addresses of the host that a field names; None: any."""
+        word = request.get(field)
+        if word is None:
+            return None
+        if not isinstance(word, str):
+            raise RequestError(f"show: {field} is not a string")
+        return frozenset(ip.packed for ip in places.host(word, self._hosts()))
+
+    def _connections(
+        self, clients: frozenset[bytes] | None, servers: frozenset[bytes] | None
+    ) -> Iterator[Row]:
         timeouts = self._switch.settings.timeouts
         for connection in _connections_shard_by_shard(self._switch.connections):
+            if clients is not None and source_address(connection.original_key) not in clients:
+                continue
+            if servers is not None and source_address(connection.reply_key) not in servers:
+                continue
             deadline = connection.last_seen + timeouts[connection.state]
             yield _connection_row(connection, max(0.0, deadline - self._clock()))
 

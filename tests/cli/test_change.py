@@ -51,6 +51,21 @@ def test_set(run: Run, live: Live) -> None:
     assert again.stdout == "nothing changed: it was so already\n"
 
 
+def test_names_work_where_addresses_do(run: Run, live: Live) -> None:
+    result = run("set", "web", "10.0.2.12", "--state", "drain")
+    assert result.stdout == "web: real server 10.0.2.12:8080 ready -> drain\n"
+    wrong = run("set", "web", "s9", "--state", "drain")
+    assert (wrong.exit_code, wrong.stderr) == (
+        1,
+        "lb-switch: web has no real server 's9': it has 10.0.2.11:8080, 10.0.2.12:8080\n",
+    )
+    Dialogue(live.switch, ("10.0.1.11", 7)).client("S")
+    shown = run("show", "connections", "--client", "10.0.1.11", "--server", "10.0.2.11")
+    assert "10.0.1.11:7" in shown.stdout
+    assert "10.0.1.11:7" not in run("show", "connections", "--client", "10.0.1.12").stdout
+    assert run("show", "stats", "--client", "10.0.1.12").exit_code == 2
+
+
 def test_add_and_remove(run: Run, live: Live) -> None:
     assert run("add", VIP, "10.0.2.13:8080", "--weight", "2").exit_code == 0
     assert [rs.weight for rs in live.virtual_server().real_servers] == [1, 1, 2]

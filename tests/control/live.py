@@ -86,7 +86,12 @@ class Live:
             self.switch, config, self.rules, path=path, followers=[self._follow]
         )
         changes = Changes(self.operations, lambda: self.now)
-        self.verbs = Verbs(self.switch, lambda: self.now, changes=changes)
+        self.verbs = Verbs(
+            self.switch,
+            lambda: self.now,
+            changes=changes,
+            hosts=lambda: self.operations.config.hosts,
+        )
 
     def _follow(self, virtual_servers: Iterable[VirtualServer]) -> None:
         self.told.append([virtual_server.name for virtual_server in virtual_servers])

@@ -23,8 +23,8 @@ from lb_switch.packet.endpoint import Endpoint
 @arguments.protocol
 @control_socket.options
 def command(
-    virtual_server: Endpoint,
-    real_server: Endpoint | None,
+    virtual_server: Endpoint | str,
+    real_server: Endpoint | str | None,
     weight: int | None,
     name: str | None,
     scheduler: str | None,
@@ -36,11 +36,14 @@ def command(
 
     What is added lasts until the next reload or restart: to keep it, write it into the file.
 
+    Names work too: a virtual server's, and a host's in the configuration's table `hosts`.
+
     \b
     Examples:
       sudo lb-switch add 10.0.1.100:80 10.0.2.14:80 --weight 2
       sudo lb-switch add 10.0.1.101:53 --name dns --protocol udp --scheduler sh
       sudo lb-switch add 10.0.1.101:53 10.0.2.11:53
+      sudo lb-switch add web s4:80
     """  # noqa: D301
     context = click.get_current_context()
     if real_server is None:

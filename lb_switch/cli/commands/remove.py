@@ -28,8 +28,8 @@ from lb_switch.packet.endpoint import Endpoint
 )
 @control_socket.options
 def command(
-    virtual_server: Endpoint,
-    real_server: Endpoint | None,
+    virtual_server: Endpoint | str,
+    real_server: Endpoint | str | None,
     protocol: str | None,
     live: str | None,
     config: Path | None,
@@ -42,10 +42,13 @@ def command(
     the virtual server's on_down: reset at once, another server at their next packet, or (keep) go
     on.  What the file names comes back with the next reload or restart.
 
+    Names work too: a virtual server's, and a host's in the configuration's table `hosts`.
+
     \b
     Examples:
       sudo lb-switch remove 10.0.1.100:80 10.0.2.14:80
       sudo lb-switch remove 10.0.1.100:80 10.0.2.14:80 --now
+      sudo lb-switch remove web s4
       sudo lb-switch remove 10.0.1.101:53 --protocol udp
     """  # noqa: D301
     if live is not None and real_server is None:

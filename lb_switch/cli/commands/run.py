@@ -164,7 +164,9 @@ def _serve(
         followers=[health.update, lambda _: surroundings.look_after_change(operations.config)],
         around_reload=notify.reload_announced,
     )
-    verbs = Verbs(switch, clock, health, Changes(operations, clock))
+    verbs = Verbs(
+        switch, clock, health, Changes(operations, clock), lambda: operations.config.hosts
+    )
     control = ControlServer(control_socket.of(config), verbs)
     bookkeeper = InvariantCheck(switch, loop, announce.complain) if check_invariants else None
     try:

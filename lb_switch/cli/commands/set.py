@@ -22,8 +22,8 @@ from lb_switch.packet.endpoint import Endpoint
 @arguments.protocol
 @control_socket.options
 def command(
-    virtual_server: Endpoint,
-    real_server: Endpoint,
+    virtual_server: Endpoint | str,
+    real_server: Endpoint | str,
     state: str | None,
     weight: int | None,
     protocol: str | None,
@@ -36,10 +36,13 @@ def command(
     with reset, clients that wait for it get a RST at once, and the server too.
     A reload keeps the state and brings back the file's weight.
 
+    Names work too: a virtual server's, and a host's in the configuration's table `hosts`.
+
     \b
     Examples:
       sudo lb-switch set 10.0.1.100:80 10.0.2.11:80 --state drain
       sudo lb-switch set 10.0.1.100:80 10.0.2.11:80 --state ready --weight 3
+      sudo lb-switch set web s1 --state drain
     """  # noqa: D301
     if state is None and weight is None:
         raise click.UsageError("Give --state or --weight.", click.get_current_context())

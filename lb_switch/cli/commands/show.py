@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
@@ -26,8 +28,10 @@ def _virtual_servers(switch: ControlClient, as_json: bool) -> Iterable[str]:
     return render.json_array(rows) if as_json else render.virtual_servers(rows)
 
 
-def _connections(switch: ControlClient, as_json: bool) -> Iterable[str]:
-    rows = switch.rows("show", what="connections")
+def _connections(
+    switch: ControlClient, as_json: bool, hosts: Mapping[str, str] = MappingProxyType({})
+) -> Iterable[str]:
+    rows = switch.rows("show", what="connections", **hosts)
     return render.json_array(rows) if as_json else render.connections(rows)
 
 
@@ -73,12 +77,16 @@ SHOWS: dict[str, Show] = {
 @click.command("show", cls=watching.WatchCommand)
 @click.argument("what", metavar="[WHAT]", type=click.Choice(list(SHOWS)), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--client", metavar="HOST", help="connections: only of this client.")
+@click.option("--server", metavar="HOST", help="connections: only of this real server.")
 @watching.option
 @click.option("-n", "--numeric", is_flag=True, help="Print numbers; nothing is ever resolved.")
 @control_socket.options
 def command(
     what: str | None,
     as_json: bool,
+    client: str | None,
+    server: str | None,
     watch: float | None,
     numeric: bool,
     config: Path | None,
@@ -96,6 +104,8 @@ def command(
     The tables are those of `ipvsadm -Ln`, `-Lnc`, `--stats` and `--rate`.  Addresses and ports
     are always numbers: -n is understood, and changes nothing.
 
+    HOST is an address, or a name of the configuration's table `hosts`.
+
     --watch refreshes in place on a terminal, and appends when piped (with --json, one document a
     line).  It goes on when the switch is restarted, and says so.
 
@@ -107,6 +117,7 @@ def command(
     Examples:
       sudo lb-switch show
       sudo lb-switch show connections -n
+      sudo lb-switch show connections --server s1 --client 10.0.1.11
       sudo lb-switch show stats --json
       sudo lb-switch show --watch
       sudo lb-switch show rate --watch 5
@@ -114,6 +125,15 @@ def command(
     del numeric
     path = control_socket.find(config, socket)
     show = SHOWS[what or "virtual_servers"]
+    hosts = {
+        field: host for field, host in (("client", client), ("server", server)) if host is not None
+    }
+    if hosts:
+        if what != "connections":
+            raise click.UsageError(
+                "--client and --server are for connections.", click.get_current_context()
+            )
+        show = partial(_connections, hosts=hosts)
     if watch is not None:
         title = f"lb-switch show {what or ''}".rstrip()
         watching.watch(
