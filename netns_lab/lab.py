@@ -19,14 +19,17 @@ from typing import Any, Self
 from netns_lab import capability, certificate, plan, programs, readiness
 from netns_lab.config import switch_config
 from netns_lab.errors import LabError, UnknownNameError
+from netns_lab.network import Health, with_health
 from netns_lab.picture import picture
-from netns_lab.processes import ProcessRecord, end_recorded, kill_recorded, start_time
-from netns_lab.programs import CONTROL_SOCKET, environment, lb_switch
+from netns_lab.processes import ProcessRecord, end_recorded, kill_recorded, pids_in, start_time
+from netns_lab.programs import CONTROL_SOCKET, environment, lb_switch, prompting
 from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_prefix, lab_directory
 from netns_lab.teardown import interrupts_held, netns_path, remove, sweep
 from netns_lab.topology import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
 
 DEFAULT_PREFIX = "lb-"
+PICTURE = "picture.txt"
+"""The lab drawn for people: its topology may be one that nobody else knows."""
 SERVER_PATIENCE = 15.0
 SWITCH_PATIENCE = 20.0
 """Seconds until a program that does not serve counts as failed."""
@@ -48,7 +51,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LabSummary:
-    """One line of `lb-switch lab list`.  capture and switch_pid are None without a live switch.
+    """One line of `lb-switch lab list`.  switch_pid is None without a live switch, capture
+    also with one that was started by hand.
 
     complete: False for a lab whose building was cut short; `down` removes it all the same.
     """
@@ -76,6 +80,7 @@ class Lab:
         check_interval: float = 1.0,
         switch_options: Mapping[str, int | str] = MappingProxyType({}),
         check_invariants: bool = False,
+        run_options: Sequence[str] = (),
     ) -> None:
         self.prefix = f"lbt{secrets.token_hex(3)}-" if prefix is None else _checked_prefix(prefix)
         self.topology = topology
@@ -87,6 +92,8 @@ class Lab:
         self.check_interval = check_interval
         self.switch_options = switch_options
         self.check_invariants = check_invariants
+        self.run_options = tuple(run_options)
+        """Further options of `lb-switch run`."""
         self._with_switch = switch
         self._started: list[subprocess.Popen[Any]] = []
 
@@ -125,11 +132,15 @@ class Lab:
             if taken:
                 raise LabError(f"a namespace {taken[0]} exists already and is not this lab's")
             State(self.prefix, self.topology.name, list(namespaces)).save(self.directory)
+            text = f"{self.topology.summary}\n\n{picture(self.topology)}\n"
+            (self.directory / PICTURE).write_text(text, encoding="utf-8")
             for command in plan.up_commands(self.topology, self.prefix):
                 _run(command)
             self._start_servers()
             if self._with_switch:
                 self.start_switch()
+            else:
+                self.write_config()
             with self._changing() as state:
                 state.complete = True
         except BaseException:
@@ -285,6 +296,21 @@ class Lab:
         """
         self.capture = capture or self.capture
         self.scheduler = scheduler or self.scheduler
+        self.write_config()
+        log_path = self.directory / "switch.log"
+        with log_path.open("ab") as log:
+            argv = [*lb_switch(), "run", str(self.config_path), *self.run_options]
+            if self.check_invariants:
+                argv.append("--check-invariants")
+            process = self.popen(SWITCH, argv, stdout=log, stderr=log)
+        with self._changing() as state:
+            state.switch = next(each for each in state.processes if each.pid == process.pid)
+            state.capture, state.scheduler = self.capture, self.scheduler
+        if not readiness.switch_serves(self, process, time.monotonic() + SWITCH_PATIENCE):
+            raise LabError(f"the switch did not start: {_last_line_of(log_path)}")
+
+    def write_config(self) -> None:
+        """Write the file that `start_switch` runs."""
         self.config_path.write_text(
             switch_config(
                 self.topology,
@@ -296,17 +322,6 @@ class Lab:
             ),
             encoding="utf-8",
         )
-        log_path = self.directory / "switch.log"
-        with log_path.open("ab") as log:
-            argv = [*lb_switch(), "run", str(self.config_path)]
-            if self.check_invariants:
-                argv.append("--check-invariants")
-            process = self.popen(SWITCH, argv, stdout=log, stderr=log)
-        with self._changing() as state:
-            state.switch = next(each for each in state.processes if each.pid == process.pid)
-            state.capture, state.scheduler = self.capture, self.scheduler
-        if not readiness.switch_serves(self, process, time.monotonic() + SWITCH_PATIENCE):
-            raise LabError(f"the switch did not start: {_last_line_of(log_path)}")
 
     def stop_switch(self) -> None:
         """End the switch program as an operator would (SIGTERM), and wait until it is gone.
@@ -341,12 +356,23 @@ def up(
     capture: str = "tun",
     scheduler: str = "rr",
     switch: bool = True,
+    health: Health = "none",
+    run_options: Sequence[str] = (),
 ) -> Lab:
-    """Build a lab that outlives this process.  Raises LabError, UnknownNameError."""
+    """Build a lab that outlives this process.  Raises LabError, UnknownNameError.
+
+    health: how its real servers are probed.  run_options: further ones of `lb-switch run`.
+    """
     if topology_name not in TOPOLOGIES:
         raise UnknownNameError(f"no topology {topology_name!r}: {', '.join(TOPOLOGIES)}")
-    topology = TOPOLOGIES[topology_name]
-    lab = Lab(topology, prefix, capture=capture, scheduler=scheduler, switch=switch)
+    lab = Lab(
+        with_health(TOPOLOGIES[topology_name], health),
+        prefix,
+        capture=capture,
+        scheduler=scheduler,
+        switch=switch,
+        run_options=run_options,
+    )
     lab.up()
     return lab
 
@@ -394,7 +420,7 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
         hosts = ", ".join(each.removeprefix(prefix) for each in state.namespaces)
         raise UnknownNameError(f"no host {host!r} in this lab: {hosts}")
     with subprocess.Popen(
-        plan.inside(netns, *argv), env=environment(lab_directory(prefix))
+        plan.inside(netns, *argv), env=prompting(environment(lab_directory(prefix)), host)
     ) as process:
         before = {
             # The terminal sends Ctrl-C to the program as well.
@@ -411,16 +437,17 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
 
 def show(prefix: str = DEFAULT_PREFIX) -> str:
     """The lab as text of at most 80 columns.  Raises UnknownNameError if there is none."""
-    lab = attach(prefix)
     summary = _summary(prefix, _state(prefix))
-    switch = (
-        "the switch is not running"
-        if summary.switch_pid is None
-        else f"the switch captures with {summary.capture} (pid {summary.switch_pid})"
-    )
+    if summary.switch_pid is None:
+        switch = "the switch is not running"
+    elif summary.capture is None:
+        switch = f"a switch that was started by hand runs (pid {summary.switch_pid})"
+    else:
+        switch = f"the switch captures with {summary.capture} (pid {summary.switch_pid})"
+    drawn = (summary.directory / PICTURE).read_text(encoding="utf-8")
     return (
-        f"lab {prefix}, topology {lab.topology.name}:\n{lab.topology.summary}\n\n"
-        f"{picture(lab.topology)}\n\n{switch}\nfiles: {lab.directory}\n"
+        f"lab {prefix}, topology {summary.topology}:\n{drawn}\n{switch}\n"
+        f"files: {summary.directory}\n"
     )
 
 
@@ -447,15 +474,29 @@ def _summary(prefix: str, state: State | None) -> LabSummary:
     if state is None:
         return LabSummary(prefix, "?", None, None, (), directory, complete=False)
     live = state.switch is not None and state.switch.alive
+    pid = state.switch.pid if live and state.switch is not None else _started_by_hand(prefix)
     return LabSummary(
         prefix=prefix,
         topology=state.topology,
         capture=state.capture if live else None,
-        switch_pid=state.switch.pid if live and state.switch is not None else None,
+        switch_pid=pid,
         hosts=tuple(each.removeprefix(prefix) for each in state.namespaces),
         directory=directory,
         complete=state.complete,
     )
+
+
+def _started_by_hand(prefix: str) -> int | None:
+    """The process of a `lb-switch run` in the switch's namespace that is not the lab's own."""
+    for pid in pids_in(plan.namespace(prefix, SWITCH)):
+        try:
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:  # it has just ended
+            continue
+        names = {os.path.basename(each) for each in argv[:4]}
+        if b"run" in argv and names & {b"lb-switch", b"lb_switch"}:
+            return pid
+    return None
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -90,7 +90,7 @@ class VirtualServer:
     port: int
     real_servers: tuple[str, ...]
     protocol: Literal["tcp", "udp"] = "tcp"
-    check: Literal["http", "tcp", "icmp", "none"] = "none"
+    check: Literal["http", "https", "tcp", "icmp", "none"] = "none"
     forward: Literal["nat", "full_nat"] = "nat"
     real_port: int | None = None
     snat: str = ""
@@ -223,3 +223,42 @@ def _refuse_twice(topology: str, what: str, values: Iterable[object]) -> None:
         if value in seen:
             raise ValueError(f"{topology}: the {what} {value} is given twice")
         seen.add(value)
+
+
+Health = Literal["http", "tcp", "icmp", "none"]
+"""How a lab's real servers are probed; http: HTTP, or HTTPS, where the service speaks it."""
+
+
+def with_health(topology: Topology, health: Health) -> Topology:
+    """Return the topology with health checks of a kind, as far as each service can be asked so.
+
+    A service of TCP that speaks no HTTP is connected to, one of UDP is pinged.
+    """
+    return replace(
+        topology,
+        virtual_servers=tuple(
+            replace(each, check=_check(topology, each, health)) for each in topology.virtual_servers
+        ),
+    )
+
+
+def _check(
+    topology: Topology, virtual_server: VirtualServer, health: Health
+) -> Literal["http", "https", "tcp", "icmp", "none"]:
+    if health in {"none", "icmp"}:
+        return health
+    if virtual_server.protocol == "udp":
+        return "icmp"
+    if health == "http":
+        port = virtual_server.real_port or virtual_server.port
+        kinds = {
+            service.kind
+            for name in virtual_server.real_servers
+            for service in topology.host(name).services
+            if service.port == port
+        }
+        if kinds == {"http"}:
+            return "http"
+        if kinds == {"https"}:
+            return "https"
+    return "tcp"

@@ -68,11 +68,16 @@ def end_in_namespaces(namespaces: Iterable[str], grace: float = GRACE) -> None:
             inode = Path(f"/run/netns/{netns}").stat().st_ino
         except OSError:
             continue
-        listed = subprocess.run(
-            ["ip", "netns", "pids", netns], capture_output=True, text=True, check=False
-        )
-        targets += [(int(pid), _is_in_namespace(int(pid), inode)) for pid in listed.stdout.split()]
+        targets += [(pid, _is_in_namespace(pid, inode)) for pid in pids_in(netns)]
     _end(targets, _gently(grace))
+
+
+def pids_in(netns: str) -> list[int]:
+    """Every process whose network namespace is this one; none if there is no such namespace."""
+    listed = subprocess.run(
+        ["ip", "netns", "pids", netns], capture_output=True, text=True, check=False
+    )
+    return [int(pid) for pid in listed.stdout.split()]
 
 
 def _gently(grace: float) -> tuple[_Step, ...]:

@@ -38,6 +38,13 @@ def environment(directory: Path) -> Mapping[str, str]:
     return environment
 
 
+def prompting(environment: Mapping[str, str], host: str) -> Mapping[str, str]:
+    """The environment with which a shell says on which host it is."""
+    prompt = f"{host}:\\w# "
+    # bash takes its prompt from its own files, but for what it is told to do before each.
+    return {**environment, "PS1": f"{host}# ", "PROMPT_COMMAND": f"PS1='{prompt}'"}
+
+
 def _folders(first: str, others: str) -> str:
     """Put a folder in front; leave out those that the current directory decides."""
     return ":".join([first, *(each for each in others.split(":") if each.startswith("/"))])

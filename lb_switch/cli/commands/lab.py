@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -78,21 +79,70 @@ def command() -> None:
     default="rr",
     show_default=True,
 )
-@click.option("--no-switch", is_flag=True, help="Do not start `lb-switch run` in it.")
-def up(topology: str, prefix: str, capture: str, scheduler: str, no_switch: bool) -> None:
+@click.option(
+    "--health",
+    type=click.Choice(["http", "tcp", "icmp", "none"]),
+    default="http",
+    show_default=True,
+    help="How real servers are probed (http: where they speak it, else tcp; udp: icmp).",
+)
+@click.option("--explain", is_flag=True, help="Let the switch explain each packet in its log.")
+@click.option("--record", type=click.Path(path_type=Path), help="Let it record what happens.")
+@click.option("--write-pcap", type=click.Path(path_type=Path), help="Let it write both sides.")
+@click.option(
+    "--no-switch",
+    is_flag=True,
+    help="Do not start `lb-switch run` in it; the file that it would run is there.",
+)
+def up(
+    topology: str,
+    prefix: str,
+    capture: str,
+    scheduler: str,
+    health: Literal["http", "tcp", "icmp", "none"],
+    explain: bool,
+    record: Path | None,
+    write_pcap: Path | None,
+    no_switch: bool,
+) -> None:
     """Build a lab, start its real servers and its switch.  TOPOLOGY: textbook if not given.
+
+    A real server that dies leaves its group: health checks are on.
 
     \b
     Examples:
       sudo lb-switch lab up
       sudo lb-switch lab up dual-stack
       sudo lb-switch lab up --capture nfqueue --scheduler wlc
+      sudo lb-switch lab up --explain --record rec.jsonl
     """  # noqa: D301
+    options = ["--explain"] if explain else []
+    for name, path in (("--record", record), ("--write-pcap", write_pcap)):
+        if path is not None:
+            options += [name, str(path.absolute())]
+    if options and no_switch:
+        raise click.UsageError(
+            f"{options[0]} is for the switch that --no-switch leaves out.",
+            click.get_current_context(),
+        )
     with lab_failures():
         from netns_lab import lab
 
-        lab.up(topology, prefix, capture=capture, scheduler=scheduler, switch=not no_switch)
+        made = lab.up(
+            topology,
+            prefix,
+            capture=capture,
+            scheduler=scheduler,
+            switch=not no_switch,
+            health=health,
+            run_options=options,
+        )
         click.echo(lab.show(prefix), nl=False)
+        if explain:
+            click.echo(f"explained: tail -f {made.directory / 'switch.log'}")
+        if no_switch:
+            exec_ = "lb-switch lab exec" + ("" if prefix == "lb-" else f" --prefix {prefix}")
+            click.echo(f"start it: sudo {exec_} switch lb-switch run {made.config_path}")
 
 
 @command.command("down")
@@ -128,7 +178,7 @@ def list_labs() -> None:
             switch = (
                 "no switch"
                 if summary.switch_pid is None
-                else f"switch {summary.switch_pid} ({summary.capture})"
+                else f"switch {summary.switch_pid} ({summary.capture or 'by hand'})"
             )
             hosts = " ".join(summary.hosts)
             click.echo(f"{summary.prefix:<12} {summary.topology:<12} {switch:<24} {hosts}")
