@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lb_switch.events import Event
     from lb_switch.explain.encode import Encoder
     from lb_switch.explain.live import Live
+    from lb_switch.explain.only import Only
     from lb_switch.explain.views import View, ViewName
     from lb_switch.switch import Switch
 
@@ -36,10 +37,20 @@ class Wanted(NamedTuple):
 
     view: ViewName | None
     record: Path | None
+    only: tuple[str, ...] = ()
+    """Words that narrow the view; the recording has everything."""
+
+
+only_option = click.option(
+    "--only",
+    metavar="WHAT",
+    multiple=True,
+    help="Only connections, packets or servers; only this host, or this port.  May be repeated.",
+)
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --explain, --view and --record; they arrive as `explain`, `view` and `record`."""
+    """Add --explain, --only, --view and --record; they arrive under these names."""
     for option in (
         click.option(
             "--record",
@@ -52,15 +63,37 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(VIEWS),
             help="Explain by this view; --explain alone means story.",
         ),
+        only_option,
         click.option("--explain", is_flag=True, help="Let every packet explain itself."),
     ):
         command = option(command)
     return command
 
 
-def wanted(explain: bool, view: ViewName | None, record: Path | None) -> Wanted:
-    """Return what the options mean together."""
-    return Wanted(view or ("story" if explain else None), record)
+def wanted(
+    explain: bool,
+    view: ViewName | None,
+    record: Path | None,
+    only: tuple[str, ...],
+    config: Config,
+) -> Wanted:
+    """Return what the options mean together.  Bad usage is told."""
+    if only and not explain and view is None:
+        raise click.UsageError("--only narrows --explain or --view.", click.get_current_context())
+    check_only(only, _hosts(config))
+    return Wanted(view or ("story" if explain else None), record, only)
+
+
+def check_only(only: tuple[str, ...], hosts: Mapping[str, str]) -> Only | None:
+    """Return what the words of `--only` ask for, None without any.  Bad usage is told."""
+    if not only:
+        return None
+    from lb_switch.explain.only import Only, UnknownWordError
+
+    try:
+        return Only(only, hosts)
+    except UnknownWordError as error:
+        raise click.UsageError(str(error), click.get_current_context()) from None
 
 
 def write(lines: Iterable[str]) -> None:
@@ -86,11 +119,12 @@ def live(
     started: list[Live] = []
 
     def begin() -> None:
-        if what == Wanted(None, None):
+        if what.view is None and what.record is None:
             return
         from lb_switch.explain.live import Live
 
-        view = None if what.view is None else [what.view]
+        narrowed = [argument for word in what.only for argument in ("--only", word)]
+        view = None if what.view is None else [what.view, *narrowed]
         hosts = _hosts(config)
         try:
             started.append(
@@ -122,9 +156,14 @@ class Offline:
         self._config = config
         self._encoder: Encoder | None = None
         self._view: View | None = None
+        self._only: Only | None = None
         self._file: BinaryIO | None = None
         self._untold: list[bytes] = []
         self._time = 0.0
+
+    @property
+    def _is_wanted(self) -> bool:
+        return self._what.view is not None or self._what.record is not None
 
     def __enter__(self) -> Self:
         """Listen, if anything is wanted.  Raises CommandError if the recording cannot be made."""
@@ -134,7 +173,7 @@ class Offline:
                 self._file = open(open_to_write(path), "wb")
             except OSError as error:
                 raise CommandError(f"{path}: {error.strerror}") from None
-        if self._what != Wanted(None, None):
+        if self._is_wanted:
             from lb_switch.explain.listeners import attach
 
             attach(self._switch, self._take)
@@ -158,7 +197,7 @@ class Offline:
 
     def finish(self) -> None:
         """Tell the end; without it a recording counts as cut off."""
-        if self._what != Wanted(None, None):
+        if self._is_wanted:
             from lb_switch.explain import encode
 
             encoder = self._begun(0.0)
@@ -193,11 +232,14 @@ class Offline:
 
             header = Recording([line], "replay").header
             self._view = views.make(name, header, Style.of(sys.stdout))
+            self._only = check_only(self._what.only, header.hosts)
             write(self._view.begin())
         else:
             from lb_switch.explain.schema import decode
 
-            write(self._view.show(decode(line)))
+            record = decode(line)
+            if self._only is None or self._only.wants(record):
+                write(self._view.show(record))
 
     def _keep(self, line: bytes) -> None:
         if self._file is not None:

@@ -70,6 +70,9 @@ class Story:
         elif isinstance(record, ServerRecord):
             yield from self._aside(record.time, self._server(record))
         elif isinstance(record, ProbeRecord):
+            # One that finds what was known already is no news.
+            if record.became is None and record.passed is not None:
+                return
             yield from self._aside(record.time, self._probe(record))
         elif isinstance(record, DroppedRecord):
             text = f"{_count(record.count, 'event')} missing here: the reader is too slow"

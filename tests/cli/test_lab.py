@@ -42,7 +42,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_up(run: Run, calls: list[tuple[Any, ...]]) -> None:
     result = run("lab", "up", "--capture", "nfqueue", "--scheduler", "wlc", "--prefix", "x-")
     assert (result.exit_code, result.stdout) == (0, "the picture\n")
-    options = (("capture", "nfqueue"), ("scheduler", "wlc"), ("switch", True))
+    options = (
+        ("capture", "nfqueue"),
+        ("scheduler", "wlc"),
+        ("switch", True),
+        ("health", "http"),
+        ("run_options", []),
+    )
     assert calls == [("up", "textbook", "x-", *options), ("show", "x-")]
 
 

@@ -18,7 +18,13 @@ import click
 from lb_switch import examples
 from lb_switch.cli import output_files
 from lb_switch.cli.configuration import load_config
-from lb_switch.cli.explaining import ascii_option, checksum_option, write
+from lb_switch.cli.explaining import (
+    ascii_option,
+    check_only,
+    checksum_option,
+    only_option,
+    write,
+)
 from lb_switch.cli.failures import CommandError
 from lb_switch.private_file import open_to_write
 
@@ -57,6 +63,7 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say what is played back."""
     for option in (
         ascii_option,
+        only_option,
         click.option(
             "--pace",
             metavar="FACTOR",
@@ -128,6 +135,7 @@ def story(ascii_only: bool, source: Path, **playing: Any) -> None:
     Examples:
       lb-switch explain story --from rec.jsonl
       lb-switch explain story --from rec.jsonl --connection c1 --start 2.5
+      lb-switch explain story --from rec.jsonl --only servers
     """  # noqa: D301
     with _recording(source) as recording:
         _show("story", recording, _played(recording, **playing), ascii_only)
@@ -345,12 +353,16 @@ def _played(
     packets: tuple[int, int | None] | None,
     connection: str,
     pace: float | None,
+    only: tuple[str, ...] = (),
 ) -> Iterator[Record]:
     """Yield the records that are wanted, at once or when their time has come."""
     from lb_switch.explain.recording import Selection
 
     first, last = packets or (None, None)
+    narrowed = check_only(only, recording.header.hosts)
     records = Selection(start, first, last, connection).of(recording)
+    if narrowed is not None:
+        records = filter(narrowed.wants, records)
     if pace is None:
         yield from records
         return

@@ -40,6 +40,7 @@ def command(
     target: Path | None,
     pcap: Path | None,
     explain: bool,
+    only: tuple[str, ...],
     view: ViewName | None,
     record: Path | None,
     as_json: bool,
@@ -58,15 +59,15 @@ def command(
       lb-switch replay lb.toml recorded.pcap -w translated.pcapng
       lb-switch replay lb.toml recorded.pcap --write-pcap both-sides.pcapng
       lb-switch replay lb.toml recorded.pcap --json | jq .verdict
-      lb-switch replay lb.toml recorded.pcap --explain
+      lb-switch replay lb.toml recorded.pcap --explain --only connections
       lb-switch replay lb.toml recorded.pcap --record rec.jsonl
     """  # noqa: D301
-    what = explaining.wanted(explain, view, record)
-    if what.view and as_json:
+    if (explain or view) and as_json:
         raise click.UsageError("--json and --explain cannot go together.")
     config, capture = _files(config, capture, example)
     output_files.check([config, capture], [target, pcap, record])
     loaded = load_config(config)
+    what = explaining.wanted(explain, view, record, only, loaded)
     from lb_switch.capture.pcap import create_capture, open_capture
     from lb_switch.capture.record import CaptureFileError
     from lb_switch.config.build import build

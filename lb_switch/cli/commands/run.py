@@ -60,6 +60,7 @@ def command(
     capture: str | None,
     pcap: Path | None,
     explain: bool,
+    only: tuple[str, ...],
     view: ViewName | None,
     record: Path | None,
     check_invariants: bool,
@@ -78,6 +79,7 @@ def command(
       sudo lb-switch run lb.toml --capture nfqueue
       sudo lb-switch run lb.toml --write-pcap both-sides.pcapng
       sudo lb-switch run lb.toml --explain
+      sudo lb-switch run lb.toml --explain --only connections --only c1
       sudo lb-switch run lb.toml --record rec.jsonl
     """  # noqa: D301
     output_files.check([config], [pcap, record])
@@ -92,7 +94,7 @@ def command(
     privileges.require_descriptors(DESCRIPTORS)
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
-    what = explaining.wanted(explain, view, record)
+    what = explaining.wanted(explain, view, record, only, loaded)
     _serve(loaded, config.absolute(), name, pcap, what, check_invariants)
 
 
