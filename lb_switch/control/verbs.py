@@ -8,6 +8,7 @@ show   connections             one row per connection; with `server` or `client`
                                name or address) only its own
 show   health                  one row per real server: its health, and its last probe
 show   probes                  one object: the process that probes
+show   hosts                   one object: names of machines, by address
 show   stats                   one object: packets by reason, connections in the table, and
                                `pid`, by which one run of the switch is told from the next
 =====  ======================  ===================================================================
@@ -61,6 +62,7 @@ class Verbs:
             "virtual_servers": self._virtual_servers,
             "connections": lambda: self._connections(None, None),
             "stats": self._stats,
+            "hosts": self._host_names,
         }
         if changes is not None:
             self._verbs |= changes.verbs
@@ -106,6 +108,9 @@ class Verbs:
                 continue
             deadline = connection.last_seen + timeouts[connection.state]
             yield _connection_row(connection, max(0.0, deadline - self._clock()))
+
+    def _host_names(self) -> Row:
+        return {str(ip): name for name, addresses in self._hosts().items() for ip in addresses}
 
     def _stats(self) -> Row:
         switch = self._switch

@@ -42,7 +42,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_up(run: Run, calls: list[tuple[Any, ...]]) -> None:
     result = run("lab", "up", "--capture", "nfqueue", "--scheduler", "wlc", "--prefix", "x-")
     assert (result.exit_code, result.stdout) == (0, "the picture\n")
-    options = (
+    options: tuple[tuple[str, Any], ...] = (
         ("capture", "nfqueue"),
         ("scheduler", "wlc"),
         ("switch", True),

@@ -131,10 +131,10 @@ def test_stats() -> None:
     ("request_", "error"),
     [
         ({"verb": "shwo"}, "verb 'shwo' is none of show"),
-        ({"verb": "show"}, "show: None is none of virtual_servers, connections, stats"),
+        ({"verb": "show"}, "show: None is none of virtual_servers, connections, stats, hosts"),
         (
             {"verb": "show", "what": ["stats"]},
-            "show: ['stats'] is none of virtual_servers, connections, stats",
+            "show: ['stats'] is none of virtual_servers, connections, stats, hosts",
         ),
     ],
 )

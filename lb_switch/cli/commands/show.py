@@ -14,6 +14,7 @@ import click
 from lb_switch.cli import control_socket, health_table, render
 from lb_switch.cli import watch as watching
 from lb_switch.cli.failures import CommandError
+from lb_switch.cli.watched_connections import WatchedConnections
 from lb_switch.control.client import ControlClient, ControlError
 
 RATE_SECONDS = 1.0
@@ -33,6 +34,15 @@ def _connections(
 ) -> Iterable[str]:
     rows = switch.rows("show", what="connections", **hosts)
     return render.json_array(rows) if as_json else render.connections(rows)
+
+
+def _watched(watched: WatchedConnections, hosts: Mapping[str, str]) -> Show:
+    def show(switch: ControlClient, _as_json: bool) -> Iterable[str]:
+        names = switch.ask("show", what="hosts")
+        rows = switch.rows("show", what="connections", **hosts)
+        return watched.lines(rows, names, time.monotonic())
+
+    return show
 
 
 def _stats(switch: ControlClient, as_json: bool) -> Iterable[str]:
@@ -80,6 +90,12 @@ SHOWS: dict[str, Show] = {
 @click.option("--client", metavar="HOST", help="connections: only of this client.")
 @click.option("--server", metavar="HOST", help="connections: only of this real server.")
 @watching.option
+@click.option(
+    "--recent",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, max=86_400),
+    help="connections --watch: keep those that ended in sight for so long.",
+)
 @click.option("-n", "--numeric", is_flag=True, help="Print numbers; nothing is ever resolved.")
 @control_socket.options
 def command(
@@ -88,6 +104,7 @@ def command(
     client: str | None,
     server: str | None,
     watch: float | None,
+    recent: float | None,
     numeric: bool,
     config: Path | None,
     socket: Path | None,
@@ -106,6 +123,8 @@ def command(
 
     HOST is an address, or a name of the configuration's table `hosts`.
 
+    Watched connections stand in the order in which they came, the newest first, with names.
+
     --watch refreshes in place on a terminal, and appends when piped (with --json, one document a
     line).  It goes on when the switch is restarted, and says so.
 
@@ -120,6 +139,7 @@ def command(
       sudo lb-switch show connections --server s1 --client 10.0.1.11
       sudo lb-switch show stats --json
       sudo lb-switch show --watch
+      sudo lb-switch show connections --watch 1 --recent 10
       sudo lb-switch show rate --watch 5
     """  # noqa: D301
     del numeric
@@ -134,6 +154,10 @@ def command(
                 "--client and --server are for connections.", click.get_current_context()
             )
         show = partial(_connections, hosts=hosts)
+    if recent is not None and (watch is None or what != "connections" or as_json):
+        raise click.UsageError("--recent is for connections --watch.", click.get_current_context())
+    if watch is not None and what == "connections" and not as_json:
+        show = _watched(WatchedConnections(recent or 0.0), hosts)
     if watch is not None:
         title = f"lb-switch show {what or ''}".rstrip()
         watching.watch(
