@@ -79,6 +79,17 @@ def test_a_switch_that_was_started_by_hand_is_seen(prefix: str) -> None:
     assert "the switch is not running" in call("show", "--prefix", prefix)
 
 
+def test_show_on_the_host_names_the_labs_that_run(prefix: str, tmp_path: Path) -> None:
+    call("up", "--prefix", prefix)
+    argv = [*lb_switch(), "show", "--socket", str(tmp_path / "none")]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert result.returncode == 1
+    first, *others = result.stderr.splitlines()
+    assert str(tmp_path / "none") in first
+    command = f"sudo lb-switch lab exec --prefix {prefix} switch -- lb-switch show"
+    assert f"lb-switch: a lab is up (textbook); ask its switch: {command}" in others
+
+
 def test_options_of_a_switch_that_is_left_out_are_refused(prefix: str) -> None:
     said = call("up", "--prefix", prefix, "--no-switch", "--explain", code=2)
     assert "--explain is for the switch that --no-switch leaves out" in said

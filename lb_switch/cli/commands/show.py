@@ -168,4 +168,20 @@ def command(
         with ControlClient(path) as switch:
             sys.stdout.writelines(f"{line}\n" for line in show(switch, as_json))
     except ControlError as error:
+        labs = [] if path.exists() else _labs()
+        if labs:
+            raise CommandError([f"lb-switch: {error}", *labs]) from None
         control_socket.refuse(error)
+
+
+def _labs() -> list[str]:
+    """Return how to ask the switches of the labs that are up, a line each."""
+    from netns_lab import lab
+
+    lines = []
+    for summary in lab.list_labs():
+        if summary.switch_pid is not None:
+            prefix = "" if summary.prefix == lab.DEFAULT_PREFIX else f" --prefix {summary.prefix}"
+            command = f"sudo lb-switch lab exec{prefix} switch -- lb-switch show"
+            lines.append(f"lb-switch: a lab is up ({summary.topology}); ask its switch: {command}")
+    return lines
