@@ -12,7 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lb_switch.connections.connection import Connection
-from lb_switch.connections.ended import MOST, MOST_UNPROVED, Ended
+from lb_switch.connections.ended import (
+    MOST,
+    MOST_UNPROVED,
+    SECONDS,
+    SECONDS_UNPROVED,
+    Ended,
+)
 from lb_switch.connections.queues import Kind, Queues, is_client_proved, kind_of
 from lb_switch.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.connections.tcp_state import ACTIVE, REUSABLE, State
@@ -46,9 +52,8 @@ class Bookkeeping:
         self._queues = queues
         queues.on_promotion = self._note_proof
         self._source_ports = SourcePorts(connections, snat_ports, port_secret, self._take_port)
-        self._ended = {
-            protocol: {False: Ended(MOST_UNPROVED), True: Ended(MOST)} for protocol in (TCP, UDP)
-        }
+        self._ended = {TCP: Ended(MOST, SECONDS), UDP: Ended(MOST, SECONDS_UNPROVED)}
+        self._ended_early = {each: Ended(MOST_UNPROVED, SECONDS_UNPROVED) for each in (TCP, UDP)}
         self.observer: Callable[[Event], None] | None = None
 
     # -- the beginning ---------------------------------------------------------------------
@@ -224,14 +229,20 @@ class Bookkeeping:
             self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
 
     def _note_end(self, connection: Connection, now: float) -> None:
-        proved = kind_of(connection) in _LONG
+        books = self._ended if kind_of(connection) in _LONG else self._ended_early
         # Without memory for it the packets of this one pass as they are.
         with contextlib.suppress(MemoryError):
-            self._ended[connection.protocol][proved].note(connection.reply_key, now)
+            books[connection.protocol].note(connection.reply_key, now)
 
-    def has_ended(self, protocol: int, reply_key: bytes, now: float) -> bool:
-        """Whether a connection of this reply key has ended lately, without having been closed."""
-        return any(each.has(reply_key, now) for each in self._ended[protocol].values())
+    def has_ended(self, protocol: int, reply_key: bytes, now: float, *, begins: bool) -> bool:
+        """Whether a connection of this reply key has ended lately, without having been closed.
+
+        `begins` says that the real server's packet is a SYN/ACK.
+        """
+        if begins:
+            self._ended[protocol].forget(reply_key)
+        books = (self._ended[protocol], self._ended_early[protocol])
+        return any(each.has(reply_key, now) for each in books)
 
     def _take_port(self, connection: Connection, now: float) -> None:
         self.forget(connection, now, "evicted: its source port was needed")

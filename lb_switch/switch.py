@@ -468,7 +468,8 @@ class Switch:
         half = (len(key) - 4) // 2
         source, address = key[:half], key[half:-4]
         if address not in self._own_addresses:
-            if self._books.has_ended(packet.protocol, key, now):
+            begins = packet.protocol == TCP and bool(packet.buffer[packet.l4 + 13] & tcp.SYN)
+            if self._books.has_ended(packet.protocol, key, now, begins=begins):
                 return drop(Reason.ENDED_CONNECTION)
             return NOT_FOR_THE_SWITCH
         virtual_server = self._by_endpoint.get((packet.protocol, address, key[-2:]))

@@ -93,6 +93,20 @@ def test_who_talks_with_a_real_server_directly_is_left_alone(
     assert send(switch, same_ports, talk.now).reason is Reason.NOT_FOR_THE_SWITCH
 
 
+@FAMILIES
+def test_who_then_talks_with_the_real_server_directly_on_the_same_ports(
+    client: Place, vip: Place, rips: tuple[Place, ...]
+) -> None:
+    talk = Dialogue(make_switch(vip, rips), client, vip)
+    talk.handshake()
+    talk.client("PA", b"question")
+    talk.server("PA", b"answer")
+    talk.wait(1000)
+    assert talk.server("A").reason is Reason.ENDED_CONNECTION
+    for flags in ("SA", "A", "PA"):
+        assert talk.server(flags).reason is Reason.NOT_FOR_THE_SWITCH
+
+
 def test_a_connection_that_was_closed_leaves_nothing() -> None:
     talk = Dialogue(make_switch())
     talk.handshake()
@@ -113,7 +127,7 @@ def test_a_new_connection_on_the_same_ports_is_a_connection() -> None:
 
 
 def test_keys_are_kept_for_a_while_and_not_for_ever() -> None:
-    kept = Ended(ended.MOST)
+    kept = Ended(ended.MOST, ended.SECONDS)
     kept.note(b"one", 10.0)
     assert kept.has(b"one", 10.0 + ended.SECONDS - 1)
     assert kept.has(b"one", 10.0 + ended.SECONDS + 1)
@@ -124,7 +138,7 @@ def test_keys_are_kept_for_a_while_and_not_for_ever() -> None:
 
 
 def test_their_number_is_bounded() -> None:
-    kept = Ended(ended.MOST)
+    kept = Ended(ended.MOST, ended.SECONDS)
     for number in range(5 * ended.MOST):
         kept.note(number.to_bytes(12, "big"), 1.0)
     last = 5 * ended.MOST - 1
