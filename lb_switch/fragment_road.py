@@ -15,6 +15,7 @@ from lb_switch.connections.fragments import (
     HeldTooMuchError,
     RefusedError,
 )
+from lb_switch.nat import identification
 from lb_switch.nat.rewrite import rewrite_addresses
 from lb_switch.outcome import FRAGMENT, NOT_FOR_THE_SWITCH, Outcome, drop
 from lb_switch.packet.parse import Packet, parse
@@ -66,7 +67,7 @@ class FragmentRoad:
         outcome = self._decide_first(packet, now)
         verdict = outcome.verdict
         action = Action.DROP if verdict.action is Action.REPLY else verdict.action
-        fate = Fate(action, outcome.connection, outcome.direction)
+        fate = Fate(action, outcome.connection, outcome.direction, identification.get(packet))
         waited = []
         released = []
         for held in self.tracker.decide(datagram, fate):
@@ -87,6 +88,7 @@ class FragmentRoad:
             assert direction is not None
             connection.count(direction, packet.end - packet.start, now)
             rewrite_addresses(packet, connection.translation(direction))
+            identification.put(packet, fate.identification)
             return Outcome(FRAGMENT, connection=connection, direction=direction)
         if fate.action is Action.PASS:
             return NOT_FOR_THE_SWITCH

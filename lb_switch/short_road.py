@@ -16,6 +16,7 @@ import struct
 from lb_switch.connections.connection import HALVES
 from lb_switch.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
 from lb_switch.connections.unsettled import CUT
+from lb_switch.nat.identification import Identifications
 from lb_switch.packet.protocol import TCP, UDP
 from lb_switch.tally import TO_CLIENT, TO_SERVER
 from lb_switch.tcp_tracking import TCPTracker
@@ -35,6 +36,7 @@ _PUT = struct.Struct("!H").pack_into
 
 _HALVES, _TO_SERVER, _TO_CLIENT = HALVES, TO_SERVER, TO_CLIENT
 _NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
+_DONT_FRAGMENT = 0x4000
 _RST_ACK = 0x0014
 _ACK = 0x0010
 _SYN = 0x0002
@@ -46,10 +48,16 @@ _LONGEST_HEADERS = 120  # IP and TCP headers with all options: no data offset ca
 class ShortRoad:
     """Handles what it can of the packets of a connection table."""
 
-    __slots__ = ("_follow", "_tcp_shards", "_udp_shards", "packets")
+    __slots__ = ("_follow", "_renew", "_tcp_shards", "_udp_shards", "packets")
 
-    def __init__(self, connections: ConnectionTable, tracker: TCPTracker) -> None:
+    def __init__(
+        self,
+        connections: ConnectionTable,
+        tracker: TCPTracker,
+        identifications: Identifications,
+    ) -> None:
         self._follow = tracker.follow
+        self._renew = identifications.renew_ipv4
         self._tcp_shards = connections.shards[TCP]
         self._udp_shards = connections.shards[UDP]
         self.packets = 0
@@ -143,15 +151,18 @@ class ShortRoad:
         if translation.ports:
             buffer[l4 + translation.ports_at : l4 + translation.ports_end] = translation.ports
         if ip_checksum >= 0:
-            total = (ip_checksum ^ 0xFFFF) + translation.ip_delta
-            _PUT(buffer, start + 10, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF)
+            mended = (ip_checksum ^ 0xFFFF) + translation.ip_delta
+            if not fragment & _DONT_FRAGMENT:
+                mended += self._renew(buffer, start, protocol, total)
+                mended = (mended & 0xFFFF) + (mended >> 16)
+            _PUT(buffer, start + 10, ((mended & 0xFFFF) + (mended >> 16)) ^ 0xFFFF)
         if partial:
-            total = l4_checksum + translation.partial_delta
-            _PUT(buffer, checksum_at, (total & 0xFFFF) + (total >> 16))
+            mended = l4_checksum + translation.partial_delta
+            _PUT(buffer, checksum_at, (mended & 0xFFFF) + (mended >> 16))
         elif protocol == 6:
-            total = (l4_checksum ^ 0xFFFF) + translation.l4_delta
-            _PUT(buffer, checksum_at, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF)
+            mended = (l4_checksum ^ 0xFFFF) + translation.l4_delta
+            _PUT(buffer, checksum_at, ((mended & 0xFFFF) + (mended >> 16)) ^ 0xFFFF)
         elif l4_checksum:
-            total = (l4_checksum ^ 0xFFFF) + translation.l4_delta
-            _PUT(buffer, checksum_at, ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF or 0xFFFF)
+            mended = (l4_checksum ^ 0xFFFF) + translation.l4_delta
+            _PUT(buffer, checksum_at, ((mended & 0xFFFF) + (mended >> 16)) ^ 0xFFFF or 0xFFFF)
         return True

@@ -28,6 +28,7 @@ from lb_switch.fragment_road import FragmentRoad
 from lb_switch.nat import answers
 from lb_switch.nat.answer_limit import Answer, AnswerLimit
 from lb_switch.nat.icmp_error import is_error, quoted_packet, reversed_key, translate_error
+from lb_switch.nat.identification import Identifications
 from lb_switch.nat.rewrite import rewrite
 from lb_switch.outcome import (
     ICMP_ERROR,
@@ -89,7 +90,8 @@ class Switch:
         self._counters = dict.fromkeys(Reason, 0)
         self._tracker = TCPTracker(self._books)
         self._severing = Severing(self.connections, self._books)
-        self._short_road = ShortRoad(self.connections, self._tracker)
+        self._identifications = Identifications(self.settings.port_secret)
+        self._short_road = ShortRoad(self.connections, self._tracker, self._identifications)
         self._fragment_road = FragmentRoad(FragmentTracker(), self._whole, self._may_concern)
         self._told = 0
         self._choice: Choice | None = None
@@ -353,6 +355,7 @@ class Switch:
                 to_server = key == connection.original_key
                 direction = Direction.ORIGINAL if to_server else Direction.REPLY
                 translate_error(packet, quoted, connection, direction)
+                self._identifications.renew(packet)
                 return Outcome(ICMP_ERROR, connection=connection, direction=direction)
         ours = packet.destination in self._own_addresses
         action = Action.DROP if ours else Action.PASS
@@ -409,6 +412,7 @@ class Switch:
     ) -> None:
         connection.count(direction, packet.end - packet.start, now)
         rewrite(packet, connection.translation(direction))
+        self._identifications.renew(packet)
 
     def _severed(self, packet: Packet, connection: Connection, now: float) -> Outcome | None:
         """Handle a client's packet for a real server that is out of service, by `on_down`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -63,10 +64,10 @@ class Bench:
 
     def establish(self, source: str, vip: str) -> bytes:
         """Open a TCP connection; return a segment with data of the real server's."""
-        layer = IPv6 if ":" in vip else IP
+        layer = IPv6 if ":" in vip else partial(IP, flags="DF")
         opening = {"sport": _CLIENT_PORT, "dport": PORT, "seq": 1}
         forwarded = self.handle(bytes(layer(src=source, dst=vip) / TCP(**opening, flags="S")))
-        real = layer(forwarded)
+        real = (IPv6 if ":" in vip else IP)(forwarded)
         answer = layer(src=real.dst, dst=source)
         ports = {"sport": real.dport, "dport": _CLIENT_PORT}
         self.handle(bytes(answer / TCP(**ports, flags="SA", seq=1, ack=2)))
@@ -116,9 +117,9 @@ def _segment(ip: Any) -> bytes:
 
 def _error() -> bytes:
     """A router's "fragmentation needed" about a packet from the VIP to the client."""
-    quoted = bytes(IP(src=VIP, dst=_CLIENT) / TCP(sport=PORT, dport=_CLIENT_PORT))[:28]
+    quoted = bytes(IP(src=VIP, dst=_CLIENT, flags="DF") / TCP(sport=PORT, dport=_CLIENT_PORT))[:28]
     error = ICMP(type=3, code=4, nexthopmtu=1400)
-    return bytes(IP(src="10.0.1.1", dst=VIP) / error / Raw(quoted))
+    return bytes(IP(src="10.0.1.1", dst=VIP, flags="DF") / error / Raw(quoted))
 
 
 def _fragments(count: int) -> list[bytes]:
@@ -161,11 +162,13 @@ def _kinds(bench: Bench, share: int) -> list[Kind]:
 
     from_server = bench.establish(_CLIENT, VIP)
     from_server6 = bench.establish(_CLIENT6, VIP6)
-    datagram = bytes(IP(src=_CLIENT, dst=VIP) / UDP(sport=_CLIENT_PORT, dport=PORT) / _PAYLOAD)
+    datagram = bytes(
+        IP(src=_CLIENT, dst=VIP, flags="DF") / UDP(sport=_CLIENT_PORT, dport=PORT) / _PAYLOAD
+    )
     bench.handle(datagram)
     errors, fragments = [_error()] * (ERRORS // share), _fragments(FRAGMENTS // share)
     return [
-        established("TCP over IPv4, to server", _segment(IP(src=_CLIENT, dst=VIP))),
+        established("TCP over IPv4, to server", _segment(IP(src=_CLIENT, dst=VIP, flags="DF"))),
         established("TCP over IPv4, to client", from_server),
         established("TCP over IPv6, to server", _segment(IPv6(src=_CLIENT6, dst=VIP6))),
         established("TCP over IPv6, to client", from_server6),
@@ -189,7 +192,7 @@ def run(quick: bool) -> dict[str, Any]:
     share = 10 if quick else 1
     bench = Bench()
     kinds = _kinds(bench, share)
-    scapys_packet = _segment(IP(src=_CLIENT, dst=VIP))
+    scapys_packet = _segment(IP(src=_CLIENT, dst=VIP, flags="DF"))
     times: dict[str, list[float]] = {kind.name: [] for kind in kinds}
     times[SCAPYS] = []
     for number in range(REPEATS):

@@ -46,12 +46,14 @@ DatagramKey = tuple[bytes, bytes, int, int]
 class Fate(NamedTuple):
     """What became of the first fragment.
 
-    FORWARD comes with connection and direction; PASS and DROP without.
+    FORWARD comes with connection, direction and the identification with which it left; PASS and
+    DROP without.
     """
 
     action: Action
     connection: Connection | None = None
     direction: Direction | None = None
+    identification: int = 0
 
 
 class RefusedError(Exception):

@@ -69,7 +69,7 @@ class BothSides:
         self._routed = routed
         self.names = Names(hosts)
         self._lost = [0, 0]
-        self._held: OrderedDict[bytes, int] = OrderedDict()
+        self._held: OrderedDict[_FragmentKey | None, int] = OrderedDict()
 
     def head(self) -> bytes:
         """Return the blocks that open the file."""
@@ -148,20 +148,28 @@ class BothSides:
     def _packet_id(self, event: PacketEvent, copy: Copy) -> int:
         """Return the number of the packet; for a released fragment, of its own arrival."""
         if copy.remark is RELEASED:
-            return self._held.pop(_fragment_key(copy.data), event.number)
+            return self._held.pop(_fragment_key(event.before, copy.data), event.number)
         return event.number
 
     def _remember(self, event: PacketEvent) -> None:
-        self._held[_fragment_key(event.before)] = event.number
+        self._held[_fragment_key(event.before, event.before)] = event.number
         if len(self._held) > _HELD_FRAGMENTS:
             self._held.popitem(last=False)
 
 
-def _fragment_key(packet: bytes) -> bytes:
-    """Return what a translation leaves alone in a fragment: protocol, identification, offset."""
+_FragmentKey = tuple[bytes, bytes, int, int, int]
+
+
+def _fragment_key(arrived: bytes, fragment: bytes) -> _FragmentKey | None:
+    """Name a fragment as it came, by any fragment of the same datagram that `arrived`.
+
+    A translation gives it other addresses and another identification, but leaves its offset alone.
+    """
     try:
-        parsed = parse(bytearray(packet), 0, len(packet))
+        whole, part = (parse(bytearray(each), 0, len(each)) for each in (arrived, fragment))
     except ParseError:
-        return b""
-    fragment = parsed.fragment
-    return repr((parsed.version, parsed.protocol, fragment)).encode()
+        return None
+    if whole.fragment is None or part.fragment is None:
+        return None
+    number = whole.fragment.identification
+    return whole.source, whole.destination, whole.protocol, number, part.fragment.offset

@@ -100,9 +100,10 @@ def _pseudo_sum(packet: Packet, protocol: int, length: int) -> int:
 
 def _ip_header_of_answer(packet: Packet, protocol: int, payload_length: int) -> bytes:
     """Make the IP header of a packet that goes back to where `packet` came from."""
-    identification = flags = 0
-    if packet.version == 4:
-        # What an echo reply has to be fragmented by, its request was: same identification, same DF.
+    # All but an echo reply are short: nobody has to cut them, and they need no identification.
+    identification, flags = 0, ipv4.DONT_FRAGMENT
+    if protocol == ICMP and packet.buffer[packet.l4] == icmp.ECHO_REQUEST:
+        # What this has to be fragmented by, its request was: same identification, same DF.
         asked = IPv4Header(packet.buffer, packet.start)
         identification = asked.identification
         flags = asked.flags_and_offset & ipv4.DONT_FRAGMENT

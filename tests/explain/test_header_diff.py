@@ -24,7 +24,7 @@ def marked(number: int) -> list[str]:
 
 def test_the_changed_fields_of_a_syn_are_marked_and_no_others() -> None:
     assert marked(1) == [
-        "header checksum 0x6461 ≠ 0x63ba",
+        "header checksum 0x2461 ≠ 0x23ba",
         "destination 10.0.1.100 ≠ 10.0.2.11",
         "destination port 80 ≠ 8080",
         "checksum 0xd8fb ≠ 0xb914",
@@ -61,7 +61,7 @@ def test_only_what_changed_fits_a_screen() -> None:
         "packet 1 at 0.500000: client → server, SYN (new connection)",
         "                       as it came                    as it went on",
         "  IPv4",
-        "    header checksum    0x6461                      ≠ 0x63ba",
+        "    header checksum    0x2461                      ≠ 0x23ba",
         "    destination        10.0.1.100                  ≠ 10.0.2.11",
         "  TCP",
         "    destination port   80                          ≠ 8080",
@@ -112,10 +112,10 @@ def test_the_footer_counts_the_changed_bytes() -> None:
 
 def test_an_error_is_changed_outside_and_inside() -> None:
     assert marked(16) == [
-        "header checksum 0x63ac ≠ 0x6449",
+        "header checksum 0x23ac ≠ 0x2449",
         "source 10.0.2.1 ≠ 10.0.1.100",
         "checksum 0x143b ≠ 0x1394",
-        "header checksum 0x63ae ≠ 0x6455",
+        "header checksum 0x23ae ≠ 0x2455",
         "destination 10.0.2.11 ≠ 10.0.1.100",
         "destination port 8080 ≠ 80",
         "checksum 0xa2a2 ≠ 0xc289",

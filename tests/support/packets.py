@@ -13,8 +13,10 @@ HEADROOM = 10
 
 
 def ip(source: str, destination: str, **fields: Any) -> Packet:
-    """Return an IP header of the family that the addresses belong to."""
-    return (IPv6 if ":" in source else IP)(src=source, dst=destination, **fields)
+    """Return an IP header of the family that the addresses belong to, IPv4 with DF as TCP has it."""
+    if ":" in source:
+        return IPv6(src=source, dst=destination, **fields)
+    return IP(src=source, dst=destination, **{"flags": "DF", **fields})
 
 
 def tcp(

@@ -12,7 +12,7 @@ def ip_header(source: bytes, destination: bytes, protocol: int, length: int) -> 
     """Return an IPv4 or IPv6 header for `length` bytes behind it.  Addresses are packed."""
     if len(source) == 16:
         return struct.pack("!IHBB", 6 << 28, length, protocol, 64) + source + destination
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 7, 0, 64, protocol, 0)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 7, 0x4000, 64, protocol, 0)
     return head + source + destination
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
-from scapy.packet import Raw
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+from scapy.packet import Packet, Raw
 
 from lb_switch.invariants import check_invariants
 from lb_switch.packet.protocol import TCP as TCP_NUMBER
@@ -70,7 +70,7 @@ class Net:
         if self.six:
             packet = bytes(IPv6(src=source, dst=to, nh=58, hlim=60) / Raw(message))
         else:
-            packet = bytes(IP(src=source, dst=to, proto=1, ttl=60, id=3) / Raw(message))
+            packet = bytes(IP(src=source, dst=to, proto=1, ttl=60, id=3, flags="DF") / Raw(message))
         packet = repaired(packet)
         assert soundness(packet).l4
         return packet
@@ -259,7 +259,7 @@ def test_quoted_options_and_extension_headers(net: Net, protocol: str, cut: int)
     if net.six:
         head = IPv6(src=net.client[0], dst=net.vip[0]) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt()
     else:
-        head = IP(src=net.client[0], dst=net.vip[0], options=[IPOption_NOP()] * 8)
+        head = IP(src=net.client[0], dst=net.vip[0], flags="DF", options=[IPOption_NOP()] * 8)
     ports = {"sport": net.client[1], "dport": net.vip[1]}
     l4 = TCP(**ports, flags="A", seq=8, ack=8) if protocol == "tcp" else UDP(**ports)
     request = bytes(head / l4 / Raw(b"with options"))
@@ -282,7 +282,13 @@ def test_the_outer_packet_may_have_options_too(net: Net, protocol: str) -> None:
     if net.six:
         head = IPv6(src=net.server_router, dst=talk.near[0]) / IPv6ExtHdrHopByHop(nh=58)
     else:
-        head = IP(src=net.server_router, dst=talk.near[0], proto=1, options=[IPOption_NOP()] * 12)
+        head = IP(
+            src=net.server_router,
+            dst=talk.near[0],
+            proto=1,
+            flags="DF",
+            options=[IPOption_NOP()] * 12,
+        )
     seen = send(talk.switch, repaired(bytes(head / Raw(body))))
     assert seen.reason is Reason.ICMP_ERROR
     assert soundness(seen.data) == (None if net.six else True, True)
@@ -351,12 +357,18 @@ def test_a_quoted_first_fragment_is_enough_a_later_one_is_not(net: Net, protocol
     talk = Conversation(net, protocol)
     whole = talk.build(net.client, net.vip, protocol, bytes(200), "A")
     first, second = (talk.send(part) for part in fragments(whole, [8]))
-    original, _ = fragments(whole, [8])
+    # What is quoted keeps the identification of the switch: no receiver looks at it.
+    original, _ = fragments(whole, [8], identification=int(_fragment_of(first).id))
     kind = (3, 1, 0) if net.six else (11, 1, 0)
     error = net.error(*kind, first, net.server_router, talk.near[0])
     assert send(talk.switch, error).data == net.error(*kind, original, net.vip[0], net.client[0])
     error = net.error(*kind, second, net.server_router, talk.near[0])
     assert send(talk.switch, error).reason is Reason.UNKNOWN_ICMP_ERROR
+
+
+def _fragment_of(data: bytes) -> Packet:
+    packet = dissect(data)
+    return packet if data[0] >> 4 == 4 else packet[IPv6ExtHdrFragment]
 
 
 @nets

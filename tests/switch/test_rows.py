@@ -41,7 +41,7 @@ from tests.support.dialogue import (
     make_switch,
     send,
 )
-from tests.support.packets import corrupted, edited, recomputed, tcp, udp
+from tests.support.packets import corrupted, edited, ip, recomputed, tcp, udp
 from tests.support.soundness import soundness
 
 Place = tuple[str, int]
@@ -66,7 +66,7 @@ class Net:
 
     def head(self, **fields: Any) -> Any:
         """Return the IP header of a packet from the client to the VIP."""
-        return (IPv6 if self.six else IP)(src=self.client[0], dst=self.vip[0], **fields)
+        return ip(self.client[0], self.vip[0], **fields)
 
     def extended(self) -> Any:
         """Return the same with many options, or with extension headers."""
@@ -92,10 +92,9 @@ class Net:
     def reset(self, **fields: Any) -> bytes:
         """Return a RST from the VIP to the client, as the switch makes it."""
         if not self.six:
-            fields_of_ip = {"id": fields.pop("id", 1), "ttl": 64, "flags": fields.pop("df", 0)}
+            fields_of_ip = {"id": 0, "ttl": 64, "flags": "DF"}
         else:
             fields_of_ip = {"hlim": 64}
-            fields.pop("id", None)
         header = (IPv6 if self.six else IP)(src=self.vip[0], dst=self.client[0], **fields_of_ip)
         ports = {"sport": fields.pop("sport", self.vip[1]), "dport": self.client[1]}
         return bytes(header / TCP(window=0, **ports, **fields))
@@ -110,7 +109,9 @@ class Net:
         """Return a RST to the real server, as the switch makes it of a packet that came."""
         ends = {"src": self.client[0], "dst": self.rip[0]}
         ports = {"sport": self.client[1], "dport": self.rip[1]}
-        return self._own(ends, {"id": 1}, TCP(window=0, flags="R", **ports, **fields))
+        return self._own(
+            ends, {"id": 0, "flags": "DF"}, TCP(window=0, flags="R", **ports, **fields)
+        )
 
     def _own(self, ends: dict[str, str], fields_of_ip: dict[str, Any], segment: Any) -> bytes:
         header = IPv6(hlim=64, **ends) if self.six else IP(ttl=64, **ends, **fields_of_ip)
@@ -395,7 +396,8 @@ def _(net: Net) -> list[Step]:
     if net.six:
         error = IPv6(src=net.vip[0], dst=net.client[0]) / ICMPv6DestUnreach(code=4) / Raw(data)
     else:
-        error = IP(src=net.vip[0], dst=net.client[0]) / ICMP(type=3, code=3) / Raw(data)
+        head = IP(src=net.vip[0], dst=net.client[0], id=0, flags="DF")
+        error = head / ICMP(type=3, code=3) / Raw(data)
     return [Step(data, REPLY, Reason.NO_VIRTUAL_SERVER, bytes(error))]
 
 
@@ -627,7 +629,7 @@ def _(net: Net) -> list[Step]:
     if net.six:
         reply = IPv6(src=net.vip[0], dst=net.client[0]) / ICMPv6EchoReply(id=5, seq=9, data=data)
     else:
-        reply = IP(src=net.vip[0], dst=net.client[0]) / ICMP(type=0, id=5, seq=9) / Raw(data)
+        reply = ip(net.vip[0], net.client[0]) / ICMP(type=0, id=5, seq=9) / Raw(data)
     return [Step(echo(net), REPLY, Reason.ECHO_TO_VIP, bytes(reply))]
 
 
@@ -707,7 +709,8 @@ for _sentence, _change in {
         if net.six:
             error = IPv6(src=net.vip[0], dst=net.client[0]) / ICMPv6DestUnreach(code=4) / asked
         else:
-            error = IP(src=net.vip[0], dst=net.client[0]) / ICMP(type=3, code=3) / asked
+            head = IP(src=net.vip[0], dst=net.client[0], id=0, flags="DF")
+            error = head / ICMP(type=3, code=3) / asked
         reset = net.reset(flags="RA", seq=0, ack=1001)
         return [
             Step(net.syn(), REPLY, Reason.NO_REAL_SERVER, reset),
