@@ -13,7 +13,7 @@ HEADROOM = 10
 
 
 def ip(source: str, destination: str, **fields: Any) -> Packet:
-    """Return an IP header of the family that the addresses belong to, IPv4 with DF as TCP has it."""
+    """Return an IP header of the addresses' family, IPv4 with DF as a host sends TCP."""
     if ":" in source:
         return IPv6(src=source, dst=destination, **fields)
     return IP(src=source, dst=destination, **{"flags": "DF", **fields})

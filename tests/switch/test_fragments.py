@@ -96,7 +96,7 @@ def test_any_order_of_four(family: Family, order: tuple[int, ...], build: object
 
 
 def strip(data: bytes) -> bytes:
-    """Forget IPv4's identification, flags and header checksum, in which only our cutting differs."""
+    """Forget IPv4's identification, flags and header checksum: only our cutting differs in them."""
     return data if data[0] >> 4 == 6 else data[:4] + data[8:10] + data[12:]
 
 

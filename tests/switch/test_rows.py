@@ -91,13 +91,9 @@ class Net:
 
     def reset(self, **fields: Any) -> bytes:
         """Return a RST from the VIP to the client, as the switch makes it."""
-        if not self.six:
-            fields_of_ip = {"id": 0, "ttl": 64, "flags": "DF"}
-        else:
-            fields_of_ip = {"hlim": 64}
-        header = (IPv6 if self.six else IP)(src=self.vip[0], dst=self.client[0], **fields_of_ip)
+        ends = {"src": self.vip[0], "dst": self.client[0]}
         ports = {"sport": fields.pop("sport", self.vip[1]), "dport": self.client[1]}
-        return bytes(header / TCP(window=0, **ports, **fields))
+        return self._own(ends, {"id": 0, "flags": "DF"}, TCP(window=0, **ports, **fields))
 
     def told(self, **fields: Any) -> bytes:
         """Return what the real server is told when its client is cut off."""
