@@ -120,6 +120,7 @@ def test_two_clients_behind_one_address(one_address: Lab, version: int) -> None:
             address = CLIENTS[version].format(number)
             process = lab.popen(host, argv(RECEIVE, address, 40000, 1), stdout=-1, text=True)
             receivers.append(process)
+            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
         for part in ("first", "last"):
             for host, number, letter in (("c1", 1, "a"), ("c2", 2, "b")):
@@ -158,7 +159,7 @@ def test_two_servers_behind_one_vip(one_vip: Lab, version: int) -> None:
     receivers = [
         lab.popen("c1", argv(RECEIVE, client, port, 1), stdout=-1, text=True) for port in ports
     ]
-    assert [each.stdout.readline() for each in receivers] == ["ready\n"] * 2
+    assert [each.stdout and each.stdout.readline() for each in receivers] == ["ready\n"] * 2
     with sniff(lab, "c1", A_FRAGMENT[version]) as seen:
         for part in ("first", "last"):
             for port, place, letter in zip(ports, places, "ab", strict=True):
