@@ -18,12 +18,12 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from lb_switch.capture.hop import with_hop_taken
-from lb_switch.capture.link import LINK_TYPES
-from lb_switch.capture.record import NANOSECONDS, CaptureFileError, Record
-from lb_switch.events import Event, PacketEvent
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason, Verdict
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.packet.hop import with_hop_taken
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason, Verdict
+from lb_switch.files.link import LINK_TYPES
+from lb_switch.files.record import NANOSECONDS, CaptureFileError, Record
 
 _log = logging.getLogger(__name__)
 

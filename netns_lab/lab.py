@@ -306,7 +306,9 @@ class Lab:
         with self._changing() as state:
             state.switch = next(each for each in state.processes if each.pid == process.pid)
             state.capture, state.scheduler = self.capture, self.scheduler
-        if not readiness.switch_serves(self, process, time.monotonic() + SWITCH_PATIENCE):
+        if not readiness.switch_serves(
+            self.control_socket, process, time.monotonic() + SWITCH_PATIENCE
+        ):
             raise LabError(f"the switch did not start: {_last_line_of(log_path)}")
 
     def write_config(self) -> None:

@@ -7,10 +7,8 @@ import select
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from netns_lab.lab import Lab
+from pathlib import Path
+from typing import Any
 
 PAUSE = 0.02
 """Seconds between two looks."""
@@ -24,12 +22,12 @@ def announced(descriptor: int, deadline: float) -> bool:
     return bool(left > 0 and poll.poll(left * 1000) and os.read(descriptor, 16))
 
 
-def switch_serves(lab: Lab, process: subprocess.Popen[Any], deadline: float) -> bool:
+def switch_serves(control_socket: Path, process: subprocess.Popen[Any], deadline: float) -> bool:
     """Wait until the switch answers on its control socket; False if it ended or took too long."""
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
             try:
-                control.connect(str(lab.control_socket))
+                control.connect(str(control_socket))
             except OSError:
                 time.sleep(PAUSE)
                 continue

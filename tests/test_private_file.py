@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.private_file import Folder, HeldError, LockFile, check_folder, open_to_write
+from lb_switch.files.private_file import Folder, HeldError, LockFile, check_folder, open_to_write
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can play two users")
@@ -138,7 +138,7 @@ def test_folders_of_somebody_elses(tmp_path: Path) -> None:
 
 HOLD = """
 import os, sys
-from lb_switch.private_file import LockFile
+from lb_switch.files.private_file import LockFile
 lock = LockFile(sys.argv[1])
 lock.take()
 print(os.getpid(), flush=True)

@@ -13,10 +13,10 @@ import pytest
 
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.memory import MemoryCapture
-from lb_switch.events import Event, PacketEvent
-from lb_switch.runtime import BATCH, ENDING, Loop
-from lb_switch.switch import Switch
-from lb_switch.verdict import Reason
+from lb_switch.daemon.loop import BATCH, ENDING, Loop
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Reason
 from tests.support.packets import tcp
 
 STRANGER = tcp(("10.0.1.2", 40000), ("10.0.9.9", 80), "S")

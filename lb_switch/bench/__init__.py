@@ -8,8 +8,8 @@
     expiry    the longest time a packet waits while a large table expires
 
 Each runs in a process of its own (`python -m lb_switch.bench NAME`), with the garbage collector
-set as the loop in `lb_switch.runtime` sets it.  `report` runs them one by one and puts the results
-together; `lb-switch bench engine` calls it.
+set as the loop in `lb_switch.daemon.loop` sets it.  `report` runs them one by one and puts the
+results together; `lb-switch bench engine` calls it.
 
 Two things are kept apart in whatever looks for a longest time.  *Wall* time is what a packet
 waits; it includes whatever else the machine did meanwhile.  *CPU* time of the thread leaves out

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def as_in_the_loop() -> Iterator[None]:
-    """Freeze what there is and switch the collector off, as `lb_switch.runtime.Loop.run` does."""
+    """Freeze what there is and switch the collector off, as `Loop.run` does."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -13,9 +13,9 @@ from lb_switch.bench import collector
 from lb_switch.bench.clocks import Control, Longest, mark
 from lb_switch.bench.memory import RATE, fill, resident
 from lb_switch.bench.world import World, client_key, tcp_packet
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.packet.tcp import ACK
-from lb_switch.runtime import sweep_if_due
+from lb_switch.daemon.loop import sweep_if_due
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.packet.tcp import ACK
 
 CONNECTIONS = 1_000_000
 LIVE = 1_000

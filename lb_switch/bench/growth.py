@@ -14,8 +14,8 @@ from lb_switch.bench import collector
 from lb_switch.bench.clocks import Control, Longest, mark
 from lb_switch.bench.memory import BATCH
 from lb_switch.bench.world import World, client_key, tcp_packet
-from lb_switch.packet.tcp import ACK, SYN
-from lb_switch.runtime import sweep_if_due
+from lb_switch.daemon.loop import sweep_if_due
+from lb_switch.engine.packet.tcp import ACK, SYN
 
 CONNECTIONS = 2_000_000
 WARM_UP = 10_000

@@ -14,7 +14,7 @@ from typing import Any
 from lb_switch.bench import collector
 from lb_switch.bench.memory import fill
 from lb_switch.bench.world import START, World, client_key, tcp_packet
-from lb_switch.packet.tcp import ACK
+from lb_switch.engine.packet.tcp import ACK
 
 SMALL, LARGE = 1_000, 1_000_000
 PACKETS = 200_000

@@ -13,7 +13,7 @@ from typing import Any
 
 from lb_switch.bench import collector
 from lb_switch.bench.world import World
-from lb_switch.runtime import sweep_if_due
+from lb_switch.daemon.loop import sweep_if_due
 
 CONNECTIONS = 1_000_000
 WARM_UP = 1_000

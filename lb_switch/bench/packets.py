@@ -15,10 +15,10 @@ from scapy.packet import Raw
 from lb_switch.bench import world
 from lb_switch.bench.collector import as_in_the_loop
 from lb_switch.bench.world import PORT, START, VIP, VIP6
-from lb_switch.packet import protocol
-from lb_switch.packet.tcp import SYN
-from lb_switch.switch import Switch
-from lb_switch.verdict import Reason
+from lb_switch.engine.packet import protocol
+from lb_switch.engine.packet.tcp import SYN
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Reason
 
 ESTABLISHED, NEW, ERRORS, FRAGMENTS, SCAPY = 40_000, 10_000, 10_000, 10_000, 200
 """Packets in one repetition."""

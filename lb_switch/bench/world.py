@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 
-from lb_switch.packet.checksum import internet_checksum, pseudo_header_sum
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.packet.tcp import ACK, SYN
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.settings import Settings
-from lb_switch.switch import Switch
+from lb_switch.engine.packet.checksum import internet_checksum, pseudo_header_sum
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.packet.tcp import ACK, SYN
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.settings import Settings
+from lb_switch.engine.switch import Switch
 
 START = 10
 """Where a packet begins in the buffer: behind the virtio header of a TUN capture."""

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lb_switch.switch import Switch
-    from lb_switch.verdict import Verdict
+    from lb_switch.engine.switch import Switch
+    from lb_switch.engine.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 _MAX_DISTINCT = 50

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from lb_switch.host.error import HostError
+
 if TYPE_CHECKING:
-    from lb_switch.servers import VirtualServer
-    from lb_switch.switch import Switch
+    from lb_switch.engine.servers import VirtualServer
+    from lb_switch.engine.switch import Switch
 
 
 DEFAULT_QUEUE = 0
 """Number of nfqueue's queue, where nobody says another."""
 
 
-class CaptureError(Exception):
-    """The capture cannot open or go on.  The text is one clear line, with the fix where known."""
+class CaptureError(HostError):
+    """The capture cannot open or go on."""
 
 
 class Capture(Protocol):

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lb_switch.capture.faults import FaultLog
-from lb_switch.verdict import Action
+from lb_switch.engine.verdict import Action
 
 if TYPE_CHECKING:
-    from lb_switch.servers import VirtualServer
-    from lb_switch.switch import Switch
-    from lb_switch.verdict import Verdict
+    from lb_switch.engine.servers import VirtualServer
+    from lb_switch.engine.switch import Switch
+    from lb_switch.engine.verdict import Verdict
 
 
 class MemoryCapture:

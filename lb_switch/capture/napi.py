@@ -17,8 +17,8 @@ import socket
 import struct
 from pathlib import Path
 
-from lb_switch.capture.host.run import run
-from lb_switch.capture.interface import CaptureError
+from lb_switch.host.error import HostError
+from lb_switch.host.run import run
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def start_thread(fd: int, device: str) -> bool:
             (_SYS / "class/net" / device / "threaded").write_text("1")
         else:
             run(("unshare", "--mount", "sh", "-c", _IN_OWN_SYSFS, device))
-    except (OSError, CaptureError) as error:
+    except (OSError, HostError) as error:
         _log.debug("no NAPI thread for %s: %s", device, error)
         return False
     # Else a writer that is faster than the thread would fill the memory.

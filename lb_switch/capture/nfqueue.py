@@ -15,10 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lb_switch.capture.faults import FaultLog
-from lb_switch.capture.hop import after_one_hop, destination_of
-from lb_switch.capture.host.plan import OWN_MARK, plan_nfqueue
-from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
-from lb_switch.capture.host.view import read
 from lb_switch.capture.interface import DEFAULT_QUEUE, CaptureError
 from lb_switch.capture.nfqueue_messages import (
     ACCEPT,
@@ -33,13 +29,17 @@ from lb_switch.capture.nfqueue_messages import (
 from lb_switch.capture.nfqueue_socket import MESSAGE_SIZE, QueueSocket
 from lb_switch.capture.partial import complete_checksum
 from lb_switch.capture.privilege import require_net_admin
-from lb_switch.capture.services import Services
-from lb_switch.packet.protocol import ICMP, ICMPV6, TCP
-from lb_switch.verdict import Action
+from lb_switch.engine.packet.hop import after_one_hop, destination_of
+from lb_switch.engine.packet.protocol import ICMP, ICMPV6, TCP
+from lb_switch.engine.verdict import Action
+from lb_switch.host.plan import OWN_MARK, plan_nfqueue
+from lb_switch.host.services import Services
+from lb_switch.host.setup import DEFAULT_DIRECTORY, HostSetup
+from lb_switch.host.view import read
 
 if TYPE_CHECKING:
-    from lb_switch.servers import VirtualServer
-    from lb_switch.switch import Switch
+    from lb_switch.engine.servers import VirtualServer
+    from lb_switch.engine.switch import Switch
 
 _QUEUE_LENGTH = 16_384
 """Packets the kernel holds for us."""

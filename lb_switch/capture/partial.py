@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lb_switch.packet.checksum import internet_checksum
-from lb_switch.packet.parse import parse
-from lb_switch.packet.protocol import TCP, UDP
+from lb_switch.engine.packet.checksum import internet_checksum
+from lb_switch.engine.packet.parse import parse
+from lb_switch.engine.packet.protocol import TCP, UDP
 
 _FIELD = {TCP: 16, UDP: 6}
 """Where the checksum is in the L4 header."""

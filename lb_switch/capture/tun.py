@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from lb_switch.capture import napi
 from lb_switch.capture.faults import FaultLog
-from lb_switch.capture.hop import destination_of, give_hop_back, with_hop_back
-from lb_switch.capture.host.plan import free_address, free_table, plan_tun
-from lb_switch.capture.host.setup import DEFAULT_DIRECTORY, HostSetup
-from lb_switch.capture.host.view import read
 from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.privilege import require_net_admin
-from lb_switch.capture.services import Services
-from lb_switch.verdict import Action
+from lb_switch.engine.packet.hop import destination_of, give_hop_back, with_hop_back
+from lb_switch.engine.verdict import Action
+from lb_switch.host.plan import free_address, free_table, plan_tun
+from lb_switch.host.services import Services
+from lb_switch.host.setup import DEFAULT_DIRECTORY, HostSetup
+from lb_switch.host.view import read
 
 if TYPE_CHECKING:
-    from lb_switch.servers import VirtualServer
-    from lb_switch.switch import Switch
+    from lb_switch.engine.servers import VirtualServer
+    from lb_switch.engine.switch import Switch
 
 VNET_HEADER = 10
 """Bytes of struct virtio_net_hdr before each packet."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lb_switch.control.places import may_be_name
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.engine.packet.endpoint import Endpoint
 
 
 class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore] # click 8.1

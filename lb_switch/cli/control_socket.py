@@ -12,7 +12,7 @@ import click
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import BAD_CONFIGURATION, CommandError
 from lb_switch.control.client import ControlClient, ControlError
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.engine.packet.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 
 from lb_switch import interpreter
 from lb_switch.cli import privileges, security
-from lb_switch.cli.advice import (
+from lb_switch.cli.finding import Finding
+from lb_switch.daemon.advice import (
     FULL_NAT,
     empty_groups,
     instead_of_own,
     unserved_clients,
     where_nat_fails,
 )
-from lb_switch.cli.finding import Finding
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -195,11 +195,11 @@ def certificates(config: Config) -> Iterator[Finding]:
 
 def configuration(config: Config, capture: str) -> Iterator[Finding]:
     """Does a configuration make sense on this host, and what does it mean for its security?"""
-    from lb_switch.capture.host.plan import check
-    from lb_switch.capture.host.view import read
-    from lb_switch.capture.interface import CaptureError
-    from lb_switch.capture.services import Services
     from lb_switch.config.build import build
+    from lb_switch.host.error import HostError
+    from lb_switch.host.plan import check
+    from lb_switch.host.services import Services
+    from lb_switch.host.view import read
 
     virtual_servers = build(config).virtual_servers.values()
     for line in empty_groups(virtual_servers):
@@ -208,7 +208,7 @@ def configuration(config: Config, capture: str) -> Iterator[Finding]:
     try:
         host = read()
         check(Services().of(virtual_servers), host)
-    except CaptureError as error:
+    except HostError as error:
         yield Finding("routes to the real servers", ok=False, detail=str(error))
         return
     yield Finding("routes to the real servers", ok=True)

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 import click
 
 from lb_switch.cli.failures import CommandError
-from lb_switch.private_file import open_to_write
+from lb_switch.files.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
-    from lb_switch.events import Event
-    from lb_switch.explain.encode import Encoder
-    from lb_switch.explain.live import Live
+    from lb_switch.engine.events import Event
+    from lb_switch.engine.switch import Switch
     from lb_switch.explain.only import Only
     from lb_switch.explain.views import View, ViewName
-    from lb_switch.switch import Switch
+    from lb_switch.stream.encode import Encoder
+    from lb_switch.stream.live import Live
 
 VIEWS = ("story", "diff", "ladder")
 
@@ -121,7 +121,7 @@ def live(
     def begin() -> None:
         if what.view is None and what.record is None:
             return
-        from lb_switch.explain.live import Live
+        from lb_switch.stream.live import Live
 
         narrowed = [argument for word in what.only for argument in ("--only", word)]
         view = None if what.view is None else [what.view, *narrowed]
@@ -174,7 +174,7 @@ class Offline:
             except OSError as error:
                 raise CommandError(f"{path}: {error.strerror}") from None
         if self._is_wanted:
-            from lb_switch.explain.listeners import attach
+            from lb_switch.stream.listeners import attach
 
             attach(self._switch, self._take)
         return self
@@ -198,14 +198,14 @@ class Offline:
     def finish(self) -> None:
         """Tell the end; without it a recording counts as cut off."""
         if self._is_wanted:
-            from lb_switch.explain import encode
+            from lb_switch.stream import encode
 
             encoder = self._begun(0.0)
             self._untold.append(encode.end(self._time, encoder.packets, 0))
             self.tell()
 
     def _take(self, event: Event) -> None:
-        from lb_switch.events import PacketEvent
+        from lb_switch.engine.events import PacketEvent
 
         encoder = self._begun(event.time)
         self._time = event.time
@@ -216,8 +216,8 @@ class Offline:
     def _begun(self, now: float) -> Encoder:
         """Write the header before the first event, whose time is the recording's beginning."""
         if self._encoder is None:
-            from lb_switch.explain.encode import Encoder
-            from lb_switch.explain.wires import not_routed
+            from lb_switch.stream.encode import Encoder
+            from lb_switch.stream.wires import not_routed
 
             self._encoder = Encoder(not_routed)
             self._untold.append(self._encoder.header(self._switch, _hosts(self._config), now))
@@ -227,15 +227,15 @@ class Offline:
         """Show a line of the recording; the first is the header."""
         if self._view is None:
             from lb_switch.explain import views
-            from lb_switch.explain.recording import Recording
             from lb_switch.explain.style import Style
+            from lb_switch.stream.recording import Recording
 
             header = Recording([line], "replay").header
             self._view = views.make(name, header, Style.of(sys.stdout))
             self._only = check_only(self._what.only, header.hosts)
             write(self._view.begin())
         else:
-            from lb_switch.explain.schema import decode
+            from lb_switch.stream.schema import decode
 
             record = decode(line)
             if self._only is None or self._only.wants(record):

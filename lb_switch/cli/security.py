@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lb_switch.cli import control_socket
-from lb_switch.cli.advice import own_vips, public_hash_key, without_effect
 from lb_switch.cli.finding import Finding
-from lb_switch.private_file import check_folder
+from lb_switch.daemon.advice import own_vips, public_hash_key, without_effect
+from lb_switch.files.private_file import check_folder
 
 if TYPE_CHECKING:
-    from lb_switch.capture.host.view import HostView
     from lb_switch.config.schema import Config
-    from lb_switch.servers import VirtualServer
+    from lb_switch.engine.servers import VirtualServer
+    from lb_switch.host.view import HostView
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _MODES = {0: "off", 1: "strict", 2: "loose"}
@@ -85,7 +85,7 @@ def _shared_interfaces(groups: Iterable[VirtualServer], host: HostView) -> Itera
 
 
 def _nfqueue(groups: Iterable[VirtualServer], host: HostView) -> Iterator[Finding]:
-    from lb_switch.capture.host.filters import about_vips
+    from lb_switch.host.filters import about_vips
 
     groups = tuple(groups)
     for line in own_vips(groups, host):

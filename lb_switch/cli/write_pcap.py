@@ -14,9 +14,9 @@ from lb_switch.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
-    from lb_switch.explain.pcapng import BothSides
-    from lb_switch.explain.pcapng_file import RecordedFile
-    from lb_switch.switch import Switch
+    from lb_switch.engine.switch import Switch
+    from lb_switch.export.both_sides import BothSides
+    from lb_switch.export.pcapng_file import RecordedFile
 
 option = click.option(
     "--write-pcap",
@@ -38,9 +38,9 @@ def live(
     if path is None:
         yield
         return
-    from lb_switch.explain.file_outlet import FileOutlet, OutletError
-    from lb_switch.explain.listeners import attach, detach
-    from lb_switch.explain.pcapng_file import LiveListener
+    from lb_switch.export.file_outlet import FileOutlet, OutletError
+    from lb_switch.export.pcapng_file import LiveListener
+    from lb_switch.stream.listeners import attach, detach
 
     try:
         outlet = FileOutlet(path)
@@ -60,14 +60,14 @@ def live(
 
 def recorded(path: Path, switch: Switch, config: Config) -> RecordedFile:
     """Create the file for a replay.  Raises CaptureFileError."""
-    from lb_switch.explain.pcapng_file import RecordedFile
-    from lb_switch.explain.wires import not_routed
+    from lb_switch.export.pcapng_file import RecordedFile
+    from lb_switch.stream.wires import not_routed
 
     return RecordedFile(path, _sides(switch, config, not_routed))
 
 
 def _sides(switch: Switch, config: Config, routed: Callable[[], bool] | None) -> BothSides:
     from lb_switch.config.build import host_names
-    from lb_switch.explain.pcapng import BothSides
+    from lb_switch.export.both_sides import BothSides
 
     return BothSides(switch.virtual_servers.values(), host_names(config), routed=routed)

@@ -8,16 +8,13 @@ arrangement from before a change takes the change back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lb_switch.config import build
 from lb_switch.config.schema import Config, VirtualServerTable
-from lb_switch.health.check import HealthCheck
-from lb_switch.packet.endpoint import Endpoint, IPAddress
-from lb_switch.scheduling.interface import Scheduler
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import OnDown, RealServer, VirtualServer
-from lb_switch.switch import Switch
+from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
+from lb_switch.engine.servers import ClientMemory, OnDown, RealServer, Scheduler, VirtualServer
+from lb_switch.engine.switch import Switch
 
 HASHING = frozenset({"sh", "mh"})
 """The schedulers that heed `hash_on` and `hash_key`."""
@@ -44,8 +41,7 @@ class Group(NamedTuple):
     name: str
     scheduler: Scheduler
     on_down: OnDown
-    persistence: Persistence | None
-    health_check: HealthCheck | None
+    persistence: ClientMemory[Any] | None
     real_servers: tuple[RealServer, ...]
     weights: tuple[int, ...]
 
@@ -154,7 +150,6 @@ def _group_of(virtual_server: VirtualServer) -> Group:
         virtual_server.scheduler,
         virtual_server.on_down,
         virtual_server.persistence,
-        virtual_server.health_check,
         real_servers,
         tuple(real_server.weight for real_server in real_servers),
     )
@@ -190,7 +185,6 @@ def _settle(group: Group) -> None:
     virtual_server.name = group.name
     virtual_server.scheduler = group.scheduler
     virtual_server.persistence = group.persistence
-    virtual_server.health_check = group.health_check
     refresh = virtual_server.on_down != group.on_down
     virtual_server.on_down = group.on_down
     wanted = {real_server.endpoint for real_server in group.real_servers}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from lb_switch.config import schema
 from lb_switch.config.schema import Config, SwitchTable, VirtualServerTable
-from lb_switch.connections.tcp_state import State
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.nat.answer_limit import AnswersPerSecond
+from lb_switch.engine.packet.endpoint import IPAddress
+from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
+from lb_switch.engine.scheduling import catalogue
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
 from lb_switch.health.check import HealthCheck
-from lb_switch.nat.answer_limit import AnswersPerSecond
-from lb_switch.packet.endpoint import IPAddress
-from lb_switch.packet.protocol import PROTOCOL_NAMES
-from lb_switch.scheduling import catalogue
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
 
 PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
@@ -53,7 +53,6 @@ def virtual_server(table: VirtualServerTable, hash_key: str) -> VirtualServer:
         snat=table.snat,
         persistence=persistence(table),
         one_packet=table.one_packet,
-        health_check=health_check(table.health_check),
     )
 
 
@@ -62,6 +61,15 @@ def persistence(table: VirtualServerTable) -> Persistence | None:
     if not table.persistence_timeout:
         return None
     return Persistence(table.persistence_timeout, table.persistence_prefix)
+
+
+def health_checks(config: Config) -> dict[str, HealthCheck]:
+    """Return how the real servers of each virtual server are probed, by its name.
+
+    Those that are not probed at all are not among them.
+    """
+    checks = {each.name: health_check(each.health_check) for each in config.virtual_server}
+    return {name: check for name, check in checks.items() if check is not None}
 
 
 def health_check(table: schema.HealthCheck) -> HealthCheck | None:

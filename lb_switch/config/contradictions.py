@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lb_switch.config.schema import parse_endpoint, parse_host, parse_snats
+from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
 from lb_switch.harmless import shortened
-from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 KeyPath = tuple[str | int, ...]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lb_switch.config.load import ConfigError, validate
 from lb_switch.config.schema import Config, Table, VirtualServerTable
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.engine.packet.endpoint import Endpoint
 
 Data = dict[str, Any]
 

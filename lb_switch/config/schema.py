@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from pydantic.functional_validators import AfterValidator
 
 from lb_switch.capture.interface import DEFAULT_QUEUE
+from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
 from lb_switch.harmless import shortened
-from lb_switch.packet.endpoint import Endpoint, IPAddress
 
 SchedulerName = Literal["rr", "wrr", "lc", "wlc", "sh", "mh"]
 KeyPart = Literal["src_ip", "src_port", "dst_ip", "dst_port"]

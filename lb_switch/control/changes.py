@@ -32,9 +32,9 @@ from typing import Any
 from lb_switch.control import places
 from lb_switch.control.messages import RequestError
 from lb_switch.control.operations import Operations
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import PROTOCOL_NAMES
-from lb_switch.servers import AdminState
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
+from lb_switch.engine.servers import AdminState
 
 Request = dict[str, Any]
 

@@ -26,20 +26,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from lb_switch.capture.interface import CaptureError
 from lb_switch.config import arrangement, build, difference, edit, load
 from lb_switch.config.arrangement import Arrangement, Place
 from lb_switch.config.schema import Config, SchedulerName
-from lb_switch.connections.tcp_state import State
 from lb_switch.control import places
 from lb_switch.control.messages import RequestError
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import PROTOCOL_NAMES, UDP
-from lb_switch.servers import AdminState, RealServer, VirtualServer
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import PROTOCOL_NAMES, UDP
+from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
+from lb_switch.host.error import HostError
 
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
-    from lb_switch.switch import Switch
+    from lb_switch.engine.switch import Switch
 
 WEIGHTLESS = frozenset({"rr", "lc"})
 """Schedulers that look at a weight only to see whether it is 0."""
@@ -297,7 +297,7 @@ class Operations:
                 arrangement.impose(switch, after, before)
                 switch.change_settings(settings)
                 self._update_host("the host's rules are not as they were before")
-                if isinstance(error, CaptureError):
+                if isinstance(error, HostError):
                     raise RequestError(f"{error}: nothing was changed") from None
                 raise
         self._leftover = [each for each in leftover if each.has_connections]
@@ -312,7 +312,7 @@ class Operations:
         """Make the host's rules fit, where nobody can be answered that they do not."""
         try:
             self._capture.update(self._switch.virtual_servers.values())
-        except CaptureError as error:
+        except HostError as error:
             _log.warning("%s until the next change: %s", otherwise, error)
 
     def _remember_departed(self, before: Arrangement, after: Arrangement) -> None:

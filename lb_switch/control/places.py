@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from lb_switch.control.messages import RequestError
-from lb_switch.packet.endpoint import Endpoint, IPAddress
-from lb_switch.servers import RealServer, VirtualServer
+from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
+from lb_switch.engine.servers import RealServer, VirtualServer
 
 Hosts = Mapping[str, tuple[IPAddress, ...]]
 """Addresses of machines by name: the configuration's table `hosts`."""

@@ -7,7 +7,7 @@ import socket
 import stat
 from pathlib import Path
 
-from lb_switch.private_file import Folder, HeldError, LockFile
+from lb_switch.files.private_file import Folder, HeldError, LockFile
 
 
 class SocketInUseError(Exception):

@@ -25,15 +25,15 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.table import ConnectionTable
 from lb_switch.control import places
 from lb_switch.control.messages import RequestError
 from lb_switch.control.places import Hosts
-from lb_switch.packet.flow_key import destination_endpoint, source_address, source_endpoint
-from lb_switch.packet.protocol import PROTOCOL_NAMES
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Switch
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.table import ConnectionTable
+from lb_switch.engine.packet.flow_key import destination_endpoint, source_address, source_endpoint
+from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
 
 if TYPE_CHECKING:
     from lb_switch.control.changes import Changes

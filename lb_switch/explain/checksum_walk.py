@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb_switch.explain.checksums import Update, result, steps, updates
-from lb_switch.explain.schema import PacketRecord
 from lb_switch.explain.style import Style
+from lb_switch.stream.schema import PacketRecord
 
 
 def walk(record: PacketRecord, style: Style) -> Iterator[str]:

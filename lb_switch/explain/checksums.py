@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from lb_switch.engine.packet import checksum
+from lb_switch.engine.packet.protocol import ICMPV6, TCP, UDP
 from lb_switch.explain.dissect import Layer, dissect
-from lb_switch.packet import checksum
-from lb_switch.packet.protocol import ICMPV6, TCP, UDP
 
 _PROTOCOLS = {"TCP": TCP, "UDP": UDP, "ICMPv6": ICMPV6}
 

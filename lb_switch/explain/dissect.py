@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lb_switch.packet import icmp, ipv6
-from lb_switch.packet.protocol import ICMP, ICMPV6, TCP, UDP
+from lb_switch.engine.packet import icmp, ipv6
+from lb_switch.engine.packet.protocol import ICMP, ICMPV6, TCP, UDP
 
 _PROTOCOLS = {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMPV6: "ICMPv6"}
 _FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")

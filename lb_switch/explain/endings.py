@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lb_switch.explain.describe import Summary
-from lb_switch.explain.schema import (
+from lb_switch.stream.schema import (
     ConnectionEntry,
     ConnectionRecord,
     Header,

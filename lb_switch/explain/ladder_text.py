@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb_switch.explain.rungs import SWITCH, Lanes, Leg, Rung, Rungs
-from lb_switch.explain.schema import DroppedRecord, EndRecord, Header, Record
 from lb_switch.explain.style import WIDTH, Style
+from lb_switch.stream.schema import DroppedRecord, EndRecord, Header, Record
 
 _LEFT, _MIDDLE, _RIGHT = 10, 44, WIDTH - 2
 """Columns of the three lines."""

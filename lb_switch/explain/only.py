@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 
 from lb_switch.explain.describe import summarise
-from lb_switch.explain.schema import (
+from lb_switch.stream.schema import (
     ConnectionRecord,
     PacketRecord,
     ProbeRecord,

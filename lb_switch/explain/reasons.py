@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lb_switch.verdict import Reason
+from lb_switch.engine.verdict import Reason
 
 SENTENCES: dict[Reason, str] = {
     Reason.NEW_CONNECTION: "not in the connection table, so a new connection",

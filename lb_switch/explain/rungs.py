@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lb_switch.engine.verdict import Reason
 from lb_switch.explain.describe import Summary, is_group_membership, summarise
 from lb_switch.explain.endings import OUT_OF_SERVICE, Endings
-from lb_switch.explain.schema import (
+from lb_switch.explain.who import Who, address_of
+from lb_switch.stream.schema import (
     ConnectionEntry,
     ConnectionRecord,
     Header,
@@ -15,8 +17,6 @@ from lb_switch.explain.schema import (
     SentRecord,
     ServerRecord,
 )
-from lb_switch.explain.who import Who, address_of
-from lb_switch.verdict import Reason
 
 SWITCH = "lb-switch"
 

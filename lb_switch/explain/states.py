@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lb_switch.connections.tcp_state import (
+from lb_switch.engine.connections.tcp_state import (
     DEFAULT_TIMEOUTS,
     TABLE,
     Direction,

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from lb_switch.explain.describe import Summary, is_group_membership, summarise
 from lb_switch.explain.reasons import purpose, sentence
-from lb_switch.explain.schema import (
+from lb_switch.explain.style import NO_BREAK, WIDTH, Style
+from lb_switch.explain.who import Who
+from lb_switch.stream.schema import (
     ChoiceEntry,
     ConnectionRecord,
     DroppedRecord,
@@ -18,8 +20,6 @@ from lb_switch.explain.schema import (
     SentRecord,
     ServerRecord,
 )
-from lb_switch.explain.style import NO_BREAK, WIDTH, Style
-from lb_switch.explain.who import Who
 
 _INTRODUCTION = (
     "Clients talk to a virtual IP (VIP), which no machine owns. For each new connection the switch"

@@ -7,9 +7,9 @@ from typing import Literal, Protocol, get_args
 
 from lb_switch.explain.header_diff import HeaderDiff
 from lb_switch.explain.ladder_text import Ladder
-from lb_switch.explain.schema import Header, Record
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
+from lb_switch.stream.schema import Header, Record
 
 ViewName = Literal["story", "diff", "ladder"]
 NAMES: tuple[ViewName, ...] = get_args(ViewName)

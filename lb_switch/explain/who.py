@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lb_switch.explain.schema import Header, Record
 from lb_switch.explain.style import NO_BREAK
+from lb_switch.stream.schema import Header, Record
 
 
 class Who:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from lb_switch.packet.endpoint import Endpoint, IPAddress
+from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
 
 Kind = Literal["icmp", "tcp", "http", "https"]
 

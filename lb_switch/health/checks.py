@@ -6,19 +6,19 @@ probe process dies, what is known stays known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from lb_switch.events import ProbeEvent
+from lb_switch.engine.events import ProbeEvent
 from lb_switch.health import messages
 from lb_switch.health.check import HealthCheck, Target
 from lb_switch.health.process import COMMAND, Loop, ProbeProcess
 from lb_switch.health.tracker import Health, Result, Tracker, Transition
 
 if TYPE_CHECKING:
-    from lb_switch.packet.endpoint import Endpoint
-    from lb_switch.servers import RealServer, VirtualServer
-    from lb_switch.switch import Switch
+    from lb_switch.engine.packet.endpoint import Endpoint
+    from lb_switch.engine.servers import RealServer, VirtualServer
+    from lb_switch.engine.switch import Switch
 
 Row = dict[str, Any]
 
@@ -56,8 +56,10 @@ class HealthChecks:
         self._last_number = 0
         self._complaints: set[str] = set()
 
-    def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
-        """Check exactly the real servers of these virtual servers, as each `health_check` says.
+    def update(
+        self, virtual_servers: Iterable[VirtualServer], checks: Mapping[str, HealthCheck]
+    ) -> None:
+        """Check exactly the real servers of these virtual servers, each as `checks` says by name.
 
         What is known of a real server stays known as long as its virtual server's name and its
         own endpoint are the same, also when they are new objects.  The probe process is started
@@ -65,19 +67,20 @@ class HealthChecks:
         """
         now = self._clock()
         wanted = {
-            (virtual_server.name, real_server.endpoint): (virtual_server, real_server)
+            (virtual_server.name, real_server.endpoint): real_server
             for virtual_server in virtual_servers
             for real_server in virtual_server.real_servers
         }
         orders = bytearray()
         for key, checked in list(self._checked.items()):
-            if key not in wanted or wanted[key][0].health_check is None:
+            if key not in wanted or key[0] not in checks:
                 orders += self._forget(key, checked)
-        for key, (virtual_server, real_server) in wanted.items():
-            if virtual_server.health_check is None:
+        for key, real_server in wanted.items():
+            check = checks.get(key[0])
+            if check is None:
                 self._tell(real_server, True, "no longer checked", now)
             else:
-                orders += self._follow(key, real_server, virtual_server.health_check, now)
+                orders += self._follow(key, real_server, check, now)
         self._process.send(bytes(orders))
         if self._checked:
             self._process.open(now)

@@ -49,7 +49,7 @@ Callback = Callable[[float], None]
 
 
 class Loop(Protocol):
-    """What is needed of `lb_switch.runtime.Loop`."""
+    """What is needed of `lb_switch.daemon.loop.Loop`."""
 
     def register(self, fileobj: HasFileno, callback: Callback, writing: bool = False) -> None:
         """Call back when the file is readable, or writable too."""

@@ -6,9 +6,9 @@ import pytest
 
 from lb_switch.bench import clocks, expiry, growth, lookup, memory, packets, report, world
 from lb_switch.bench.world import World, client_key
-from lb_switch.connections.tcp_state import State
-from lb_switch.packet.tcp import ACK
-from lb_switch.verdict import Reason
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.packet.tcp import ACK
+from lb_switch.engine.verdict import Reason
 from tests.bench import work
 
 

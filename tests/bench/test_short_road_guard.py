@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import pytest
 
-from lb_switch.connections.tcp_state import State
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Reason
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Reason
 from tests.bench import work
 from tests.support.packets import HEADROOM, dissect, tcp, udp
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from lb_switch.capture.interface import CaptureError, LiveCapture
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.tun import TunCapture
-from lb_switch.connections.tcp_state import State
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.runtime import Loop
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
+from lb_switch.daemon.loop import Loop
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
 
 
 def read_config(path: Path) -> list[VirtualServer]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from lb_switch.capture.host import filters
 from lb_switch.capture.interface import CaptureError
+from lb_switch.host import filters
 
 LISTED = """-P FORWARD ACCEPT
 -A FORWARD -s 10.0.1.100/32 -j DROP

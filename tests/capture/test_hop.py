@@ -6,8 +6,8 @@ import pytest
 from scapy.layers.inet import IP
 from scapy.layers.inet6 import IPv6
 
-from lb_switch.capture.hop import after_one_hop, destination_of, give_hop_back, with_hop_back
 from lb_switch.capture.tun import VNET_HEADER
+from lb_switch.engine.packet.hop import after_one_hop, destination_of, give_hop_back, with_hop_back
 
 
 def given_back(packet: bytes) -> bytes:

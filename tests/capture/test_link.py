@@ -8,7 +8,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, LLC, STP, CookedLinux, CookedLinuxV2, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet
 
-from lb_switch.capture.link import LINK_TYPES
+from lb_switch.files.link import LINK_TYPES
 
 V4 = IP(src="10.0.1.11", dst="10.0.1.100") / UDP()
 V6 = IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP()

@@ -7,12 +7,12 @@ import select
 import pytest
 
 from lb_switch.capture.memory import MemoryCapture
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.packets import dissect, tcp
 
 SYN = tcp(("10.0.1.2", 40000), ("10.0.1.100", 80), "S")

@@ -14,13 +14,13 @@ from lb_switch.capture.interface import DEFAULT_QUEUE, CaptureError
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.nfqueue_messages import copy_range, merged_too
 from lb_switch.capture.nfqueue_socket import QueueSocket
-from lb_switch.packet.checksum import pseudo_header_sum
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason, Verdict
+from lb_switch.engine.packet.checksum import pseudo_header_sum
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason, Verdict
 from tests.capture.queue_messages import (
     CAP_LEN,
     POSTROUTING,

@@ -9,8 +9,8 @@ from scapy.layers import inet
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 
 from lb_switch.capture.partial import complete_checksum
-from lb_switch.packet.checksum import pseudo_header_sum
-from lb_switch.packet.protocol import TCP, UDP
+from lb_switch.engine.packet.checksum import pseudo_header_sum
+from lb_switch.engine.packet.protocol import TCP, UDP
 from tests.support.packets import tcp, udp
 
 ENDS = {4: (("10.0.1.2", 1234), ("10.0.2.2", 80)), 6: (("fd00::1", 1234), ("fd00::2", 80))}

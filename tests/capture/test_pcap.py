@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.utils import RawPcapNgReader, RawPcapNgWriter, RawPcapReader, RawPcapWriter
 
-from lb_switch.capture.pcap import create_capture, open_capture
-from lb_switch.capture.record import CaptureFileError, Interface, Record
+from lb_switch.files.pcap import create_capture, open_capture
+from lb_switch.files.record import CaptureFileError, Interface, Record
 
 ETHERNET, RAW, COOKED = 1, 101, 113
 

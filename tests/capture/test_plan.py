@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from lb_switch.capture.host.plan import (
+from lb_switch.capture.interface import CaptureError
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.host.plan import (
     MAX_EXACT_RULES,
     free_address,
     free_table,
     plan_nfqueue,
     plan_tun,
 )
-from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
-from lb_switch.capture.host.view import HostView, Interface, Route
-from lb_switch.capture.interface import CaptureError
-from lb_switch.capture.services import Service
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.host.services import Service
+from lb_switch.host.steps import Chain, Change, Step, Sysctl
+from lb_switch.host.view import HostView, Interface, Route
 
 LO = Interface("lo", 65536, (ipaddress.ip_interface("127.0.0.1/8"),))
 CLI = Interface(

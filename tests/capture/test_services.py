@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lb_switch.capture.services import Service, Services
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer, VirtualServer
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.host.services import Service, Services
 
 VIP = Endpoint.parse("10.0.1.100:80")
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.host import setup
-from lb_switch.capture.host.setup import HostSetup
-from lb_switch.capture.host.steps import Chain, Change, Step, Sysctl
 from lb_switch.capture.interface import CaptureError
-from lb_switch.private_file import LockFile
+from lb_switch.files.private_file import LockFile
+from lb_switch.host import setup
+from lb_switch.host.setup import HostSetup
+from lb_switch.host.steps import Chain, Change, Step, Sysctl
 
 A = Change(("add", "a"), ("del", "a"))
 B = Change(("add", "b"), ("del", "b"))

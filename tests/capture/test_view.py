@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from lb_switch.capture.host.view import HostView, Interface, Route, parse
+from lb_switch.host.view import HostView, Interface, Route, parse
 
 ADDRESSES: list[dict[str, Any]] = [
     {"ifname": "lo", "mtu": 65536, "addr_info": [{"local": "127.0.0.1", "prefixlen": 8}]},

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from lb_switch.cli.main import main
 from lb_switch.control.server import ControlServer
 from lb_switch.control.verbs import Verbs
-from lb_switch.switch import Switch
+from lb_switch.engine.switch import Switch
 from tests.support.dialogue import make_switch
 
 CONFIG = """

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from lb_switch.capture.host.view import HostView, Interface, Route
-from lb_switch.cli.advice import (
+from lb_switch.config.load import validate
+from lb_switch.daemon.advice import (
     empty_groups,
     instead_of_own,
     public_hash_key,
     unserved_clients,
     where_nat_fails,
 )
-from lb_switch.config.load import validate
-from lb_switch.packet.protocol import TCP
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.host.view import HostView, Interface, Route
 from tests.support.dialogue import make_switch
 
 CLIENTS = Interface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lb_switch.cli import announce
+from lb_switch.daemon import announce
 
 
 def test_lines_go_to_stdout_and_stderr(capfd: pytest.CaptureFixture[str]) -> None:

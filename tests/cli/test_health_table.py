@@ -10,8 +10,8 @@ import pytest
 
 from lb_switch.cli.health_table import duration, health
 from lb_switch.control.verbs import Verbs
+from lb_switch.engine.packet.protocol import TCP
 from lb_switch.health.checks import HealthChecks
-from lb_switch.packet.protocol import TCP
 from tests.cli.conftest import Run, served
 from tests.support.dialogue import make_switch
 

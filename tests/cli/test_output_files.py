@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.pcap import create_capture
-from lb_switch.capture.record import Interface, Record
+from lb_switch.files.pcap import create_capture
+from lb_switch.files.record import Interface, Record
 from tests.cli.conftest import Run
 from tests.support.packets import tcp
 

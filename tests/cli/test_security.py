@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.host import filters
-from lb_switch.capture.host.view import HostView, Interface, Route
 from lb_switch.cli import security
 from lb_switch.cli.finding import Finding
 from lb_switch.config.build import build
 from lb_switch.config.load import validate
+from lb_switch.host import filters
+from lb_switch.host.view import HostView, Interface, Route
 
 CLIENTS = Interface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
 SERVERS = Interface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))

@@ -11,7 +11,7 @@ import pytest
 
 from lb_switch.cli import control_socket as control_socket_module
 from lb_switch.cli.commands import show as show_module
-from lb_switch.switch import Switch
+from lb_switch.engine.switch import Switch
 from tests.cli.conftest import Run
 from tests.support.dialogue import Dialogue
 

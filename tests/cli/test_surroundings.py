@@ -6,15 +6,15 @@ import ipaddress
 
 import pytest
 
-from lb_switch.capture.host import filters, view
-from lb_switch.capture.host.view import HostView, Interface, Route
 from lb_switch.capture.interface import CaptureError
-from lb_switch.cli.surroundings import Surroundings
 from lb_switch.config.build import build
 from lb_switch.config.load import validate
 from lb_switch.config.schema import Config
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.servers import RealServer
+from lb_switch.daemon.surroundings import Surroundings
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.servers import RealServer
+from lb_switch.host import filters, view
+from lb_switch.host.view import HostView, Interface, Route
 
 OWN = "10.0.1.1"
 

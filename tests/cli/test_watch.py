@@ -17,7 +17,7 @@ from typing import IO
 import pytest
 
 from lb_switch.cli import watch
-from lb_switch.switch import Switch
+from lb_switch.engine.switch import Switch
 from tests.cli.conftest import Run
 from tests.support.dialogue import Dialogue
 

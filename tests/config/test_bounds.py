@@ -11,7 +11,7 @@ import pytest
 from lb_switch.config import load as reading
 from lb_switch.config.build import build
 from lb_switch.config.load import ConfigError, load
-from lb_switch.switch import Switch
+from lb_switch.engine.switch import Switch
 
 SECONDS = 4.0
 """Generous: the slowest of them takes half a second on a quiet machine."""

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from lb_switch.config.build import build
+from lb_switch.config.build import build, health_checks
 from lb_switch.config.load import validate
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.switch import Settings
 from lb_switch.health.check import HealthCheck
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.switch import Settings
 
 WEB: dict[str, Any] = {
     "name": "web",
@@ -65,27 +65,27 @@ def test_how_real_servers_are_checked() -> None:
         "ca_file": "/etc/ssl/ours.pem",
     }
     checked = {**WEB, "health_check": table}
-    web, dns = build(validate({"virtual_server": [checked, DNS]})).virtual_servers.values()
-    assert web.health_check == HealthCheck(
-        "http",
-        0.5,
-        3.0,
-        4,
-        5,
-        8080,
-        "/health",
-        (200, 204),
-        "www.example.org",
-        False,
-        "/etc/ssl/ours.pem",
-    )
-    assert dns.health_check is None
+    checks = health_checks(validate({"virtual_server": [checked, DNS]}))
+    assert checks == {
+        WEB["name"]: HealthCheck(
+            "http",
+            0.5,
+            3.0,
+            4,
+            5,
+            8080,
+            "/health",
+            (200, 204),
+            "www.example.org",
+            False,
+            "/etc/ssl/ours.pem",
+        )
+    }
 
 
 def test_the_defaults_of_a_check_are_those_of_the_schema() -> None:
     checked = {**WEB, "health_check": {"kind": "tcp"}}
-    web = build(validate({"virtual_server": [checked]})).virtual_servers["web"]
-    assert web.health_check == HealthCheck("tcp")
+    assert health_checks(validate({"virtual_server": [checked]})) == {"web": HealthCheck("tcp")}
 
 
 def test_two_virtual_servers_never_share_a_scheduler() -> None:

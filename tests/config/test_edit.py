@@ -10,7 +10,7 @@ import pytest
 from lb_switch.config import edit
 from lb_switch.config.load import validate
 from lb_switch.config.schema import Config
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.engine.packet.endpoint import Endpoint
 
 FULL = """
 [switch]

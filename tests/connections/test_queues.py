@@ -9,15 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lb_switch.connections import queues as module
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import LOOKS, UDP_KINDS, Kind, Queues, kind_of
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.nat.path import NatPath
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.servers import RealServer
-from lb_switch.tally import TO_CLIENT, TO_SERVER
+from lb_switch.engine.connections import queues as module
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.queues import LOOKS, UDP_KINDS, Queues, kind_of
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.nat.path import NatPath
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.servers import RealServer
+from lb_switch.engine.tally import TO_CLIENT, TO_SERVER
 
 KEY = bytes(range(12))
 PATH = NatPath(RealServer(Endpoint.parse("10.0.2.11:80")), KEY, KEY)
@@ -53,8 +54,8 @@ def exchange(connection: Connection, times: int = 1, now: float = 0.0, size: int
 def noted(queues: Queues, connection: Connection, now: float) -> Connection:
     """Let the queues look at it, as they do in time."""
     queues.leave(connection)
-    connection.queue = queues.by_kind[kind_of(connection)]
-    connection.queue.arm(connection, now)
+    connection.kind = kind_of(connection)
+    queues.by_kind[connection.kind].arm(connection, now)
     return connection
 
 
@@ -181,8 +182,8 @@ def test_how_a_handshake_ends(state: State, kind: Kind) -> None:
     who = made(queues, Kind.HALF_OPEN)
     who.state = state
     queues.note_state(who, State.SYN_RECV, 0.0)
-    assert who.queue is queues.by_kind[kind]
-    assert who.queue is not queues.by_kind[Kind.PROVED]
+    assert who.kind is kind
+    assert who.kind is not Kind.PROVED
 
 
 @pytest.mark.parametrize(
@@ -197,8 +198,8 @@ def test_what_proves_a_connection_after_its_handshake(
     who = made(queues, Kind.GREETED)
     who.tally = to_server * TO_SERVER[60] + to_client * TO_CLIENT[60]
     assert kind_of(who) is kind
-    assert noted(queues, who, 0.0).queue is queues.by_kind[kind]
-    assert (who.queue is queues.by_kind[Kind.PROVED]) is (kind is Kind.PROVED)
+    assert noted(queues, who, 0.0).kind is kind
+    assert (who.kind is Kind.PROVED) is (kind is Kind.PROVED)
 
 
 def test_what_comes_back_from_closed_has_proved_nothing() -> None:
@@ -206,7 +207,7 @@ def test_what_comes_back_from_closed_has_proved_nothing() -> None:
     who = made(queues, Kind.CLOSED)
     who.state = State.ESTABLISHED
     queues.note_state(who, State.TIME_WAIT, 0.0)
-    assert who.queue is queues.by_kind[Kind.MID_STREAM]
+    assert who.kind is Kind.MID_STREAM
 
 
 class AgainstAList(RuleBasedStateMachine):
@@ -251,7 +252,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     @rule(protocol=st.sampled_from([TCP, UDP]), bound=st.sampled_from([0, BOUND]))
     def give_way(self, protocol: int, bound: int) -> None:
-        before = Counter(each.queue.kind for each in self.members if each.queue is not None)
+        before = Counter(each.kind for each in self.members if each.kind is not None)
         gone = self.queues.give_way(protocol, self.now, bound)
         if gone is None:
             kinds = set(before) - {Kind.PROVED}
@@ -284,14 +285,14 @@ class AgainstAList(RuleBasedStateMachine):
     def everyone_stands_somewhere(self) -> None:
         lengths: Counter[Kind] = Counter()
         for each in self.members:
-            assert each.queue is not None
+            assert each.kind is not None
             assert not each.is_over
-            lengths[each.queue.kind] += 1
-            assert each.queue.kind <= kind_of(each)
+            lengths[each.kind] += 1
+            assert each.kind <= kind_of(each)
         for queue in self.queues.by_kind:
             assert queue.length == lengths[queue.kind]
         for each in self.proved:
-            assert each.queue is self.queues.by_kind[Kind.PROVED]
+            assert each.kind is Kind.PROVED
 
 
 TestQueues = AgainstAList.TestCase

@@ -7,20 +7,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.table import (
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.table import (
     SHARD_MASK,
     SHARD_SHIFT,
     ConnectionTable,
     KeyClashError,
     TableFullError,
 )
-from lb_switch.connections.tcp_state import State
-from lb_switch.nat.path import NatPath
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.flow_key import source_address
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.servers import RealServer
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.nat.path import NatPath
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.flow_key import source_address
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.servers import RealServer
 
 BOUND = 6
 SERVER = RealServer(Endpoint.parse("10.0.2.11:80"))

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from lb_switch.connections.tcp_state import (
+from lb_switch.engine.connections.tcp_state import (
     ACTIVE,
     DEFAULT_TIMEOUTS,
     TABLE,

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.connections.timeouts import GRANULARITY, HORIZON, TimerWheel
-from lb_switch.nat.path import NatPath
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.servers import RealServer
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.connections.timeouts import GRANULARITY, HORIZON, TimerWheel
+from lb_switch.engine.nat.path import NatPath
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.servers import RealServer
 
 KEY = bytes(range(12))
 SERVER = RealServer(Endpoint.parse("10.0.2.11:80"))

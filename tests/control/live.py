@@ -13,8 +13,8 @@ from lb_switch.config.load import load
 from lb_switch.control.changes import Changes
 from lb_switch.control.operations import Operations
 from lb_switch.control.verbs import Verbs
-from lb_switch.invariants import check_invariants
-from lb_switch.servers import RealServer, VirtualServer
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.servers import RealServer, VirtualServer
 
 Picture = list[tuple[Any, ...]]
 
@@ -121,7 +121,6 @@ class Live:
                 virtual_server.scheduler,
                 virtual_server.on_down,
                 virtual_server.persistence,
-                virtual_server.health_check,
                 [
                     (rs, rs.weight, rs.admin_state, rs.healthy, rs.active, rs.connections_total)
                     for rs in virtual_server.real_servers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lb_switch.control.messages import RequestError
-from lb_switch.servers import AdminState
+from lb_switch.engine.servers import AdminState
 from tests.control.live import Live, web
 from tests.support.dialogue import Dialogue
 

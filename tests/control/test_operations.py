@@ -9,9 +9,9 @@ import pytest
 
 from lb_switch.config import difference
 from lb_switch.control.messages import RequestError
-from lb_switch.servers import AdminState
-from lb_switch.switch import Switch
-from lb_switch.verdict import Reason
+from lb_switch.engine.servers import AdminState
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Reason
 from tests.control.live import DNS, THIRD, Live, web
 from tests.support.dialogue import Dialogue, send
 from tests.support.packets import udp

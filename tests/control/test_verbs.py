@@ -9,9 +9,9 @@ import pytest
 
 from lb_switch.control.messages import RequestError
 from lb_switch.control.verbs import Verbs
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.switch import Switch
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.switch import Switch
 from tests.support.dialogue import RIPS6, VIP6, Dialogue, make_switch, udp_dialogue
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lb_switch.explain.checksums import Update, result, steps, updates
-from lb_switch.explain.schema import PacketRecord
+from lb_switch.stream.schema import PacketRecord
 from tests.explain import told
 from tests.support.dialogue import CLIENT, CLIENT6, VIP, VIP6, make_switch, send
 from tests.support.packets import corrupted, recomputed, tcp, udp

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lb_switch.capture.pcap import create_capture, open_capture
-from lb_switch.explain.compare import Comparison, compare
-from lb_switch.explain.compare_load import (
+from lb_switch.compare.load import (
     LONGEST,
     SHORTEST,
     SPAN,
@@ -21,11 +19,13 @@ from lb_switch.explain.compare_load import (
     recorded,
     synthetic,
 )
-from lb_switch.explain.compare_run import Course, Group, Leave, run
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.scheduling.catalogue import CATALOGUE
-from lb_switch.switch import Settings
+from lb_switch.compare.run import Course, Group, Leave, run
+from lb_switch.compare.schedulers import Comparison, compare
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.scheduling.catalogue import CATALOGUE
+from lb_switch.engine.switch import Settings
+from lb_switch.files.pcap import create_capture, open_capture
 from tests.replay.recordings import framed, record
 from tests.support.dialogue import CLIENT, RIPS, VIP
 from tests.support.packets import tcp, udp

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.explain.compare_load import Change
-from lb_switch.explain.compare_recording import Recorded, recorded
-from lb_switch.explain.compare_run import run as run_load
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import ConnectionRecord
-from lb_switch.scheduling.catalogue import CATALOGUE
-from lb_switch.servers import AdminState, RealServer
-from lb_switch.switch import Settings
-from lb_switch.verdict import Action
+from lb_switch.compare.load import Change
+from lb_switch.compare.recorded import Recorded, recorded
+from lb_switch.compare.run import run as run_load
+from lb_switch.engine.scheduling.catalogue import CATALOGUE
+from lb_switch.engine.servers import AdminState, RealServer
+from lb_switch.engine.switch import Settings
+from lb_switch.engine.verdict import Action
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import ConnectionRecord
 from tests.cli.conftest import Run
 from tests.cli.conftest import config as config  # noqa: PLC0414 - a fixture
 from tests.cli.conftest import run as run  # noqa: PLC0414

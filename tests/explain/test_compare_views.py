@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.pcap import create_capture
-from lb_switch.explain.compare import Comparison, Figures, Moves, compare
-from lb_switch.explain.compare_load import Load, synthetic
-from lb_switch.explain.compare_picture import picture
-from lb_switch.explain.compare_run import Group
-from lb_switch.explain.compare_text import as_object, sentence, table
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.catalogue import CATALOGUE
-from lb_switch.switch import Settings
+from lb_switch.compare.load import Load, synthetic
+from lb_switch.compare.picture import picture
+from lb_switch.compare.run import Group
+from lb_switch.compare.schedulers import Comparison, Figures, Moves, compare
+from lb_switch.compare.table import as_object, sentence, table
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling.catalogue import CATALOGUE
+from lb_switch.engine.switch import Settings
+from lb_switch.files.pcap import create_capture
 from tests.cli.conftest import Run
 from tests.cli.conftest import config as config  # noqa: PLC0414 - a fixture
 from tests.cli.conftest import run as run  # noqa: PLC0414

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lb_switch.capture.pcap import create_capture
 from lb_switch.explain.views import NAMES
+from lb_switch.files.pcap import create_capture
 from tests.cli.conftest import Run
 from tests.cli.conftest import config as config  # noqa: PLC0414 - a fixture
 from tests.cli.conftest import run as run  # noqa: PLC0414

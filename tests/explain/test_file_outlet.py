@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.explain.file_outlet import FileOutlet, OutletError
+from lb_switch.export.file_outlet import FileOutlet, OutletError
 from tests.support.waiting import wait_until
 
 

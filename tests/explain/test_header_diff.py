@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 
-from lb_switch.explain.encode import Encoder
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import PacketRecord
 from lb_switch.explain.style import ASCII, Style
 from lb_switch.explain.views import make
+from lb_switch.stream.encode import Encoder
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import PacketRecord
 from tests.explain import told
 from tests.support.dialogue import make_switch, send
 from tests.support.packets import dissect, tcp
@@ -146,7 +146,7 @@ def test_a_long_packet_says_how_much_of_it_is_there() -> None:
 
 def test_long_addresses_get_a_line_each() -> None:
     from lb_switch.explain.header_diff import HeaderDiff
-    from lb_switch.explain.recording import Recording
+    from lb_switch.stream.recording import Recording
     from tests.support.dialogue import make_switch, send
     from tests.support.packets import tcp
 

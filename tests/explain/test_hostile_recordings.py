@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lb_switch.explain import ladder_mermaid, ladder_svg, views
-from lb_switch.explain.recording import Recording, RecordingError
 from lb_switch.explain.rungs import Rung, Rungs
-from lb_switch.explain.schema import Record
 from lb_switch.explain.style import ASCII, Style
+from lb_switch.stream.recording import Recording, RecordingError
+from lb_switch.stream.schema import Record
 from tests.cli.conftest import Run
 from tests.cli.conftest import run as run  # noqa: PLC0414 - a fixture
 from tests.explain import told

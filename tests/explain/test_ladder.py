@@ -19,15 +19,16 @@ from scapy.layers.inet6 import (
     RouterAlert,
 )
 
-from lb_switch.connections.tcp_state import TABLE, Direction, Segment, State
+from lb_switch.engine.connections.tcp_state import TABLE, Direction, Segment, State
+from lb_switch.engine.servers import AdminState
 from lb_switch.explain import states
 from lb_switch.explain.ladder_mermaid import mermaid
 from lb_switch.explain.ladder_svg import svg
-from lb_switch.explain.recording import Recording, Selection
 from lb_switch.explain.rungs import Rung, Rungs
+from lb_switch.explain.selection import Selection
 from lb_switch.explain.style import ASCII, Style
 from lb_switch.explain.views import make
-from lb_switch.servers import AdminState
+from lb_switch.stream.recording import Recording
 from tests.explain import told
 from tests.support.dialogue import (
     CLIENT,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.events import Event
-from lb_switch.explain.listeners import attach, detach
-from lb_switch.explain.live import Broadcast, Live
-from lb_switch.explain.pipe_outlet import PipeOutlet
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import DroppedRecord, EndRecord, PacketRecord
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action
+from lb_switch.engine.events import Event
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action
+from lb_switch.stream.listeners import attach, detach
+from lb_switch.stream.live import Broadcast, Live
+from lb_switch.stream.pipe_outlet import PipeOutlet
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import DroppedRecord, EndRecord, PacketRecord
 from tests.support.dialogue import CLIENT, VIP, Dialogue, make_switch, send
 from tests.support.packets import tcp
 from tests.support.pipes import drain

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lb_switch.explain.only import Only, UnknownWordError
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import (
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import (
     ConnectionRecord,
     PacketRecord,
     ProbeRecord,

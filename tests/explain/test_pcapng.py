@@ -11,15 +11,15 @@ import pytest
 from scapy.layers.inet import IP, fragment
 from scapy.layers.inet6 import IPv6
 
-from lb_switch.capture.pcap import open_capture
-from lb_switch.capture.record import CaptureFileError
-from lb_switch.events import Event, PacketEvent
-from lb_switch.explain.file_outlet import FileOutlet
-from lb_switch.explain.pcapng import BothSides
-from lb_switch.explain.pcapng_file import LiveListener, RecordedFile
-from lb_switch.explain.pcapng_line import one_line
-from lb_switch.packet.checksum import ones_complement_sum
-from lb_switch.switch import Switch
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.packet.checksum import ones_complement_sum
+from lb_switch.engine.switch import Switch
+from lb_switch.export.both_sides import BothSides
+from lb_switch.export.comment import one_line
+from lb_switch.export.file_outlet import FileOutlet
+from lb_switch.export.pcapng_file import LiveListener, RecordedFile
+from lb_switch.files.pcap import open_capture
+from lb_switch.files.record import CaptureFileError
 from tests.support import tshark
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS6, VIP, VIP6, Dialogue, make_switch, send
 from tests.support.packets import dissect, recomputed, tcp, udp

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.pcap import create_capture
+from lb_switch.files.pcap import create_capture
 from netns_lab.lab import Lab
 from netns_lab.programs import lb_switch
 from netns_lab.topology import SWITCH, TEXTBOOK

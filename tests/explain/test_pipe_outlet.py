@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lb_switch.explain.pipe_outlet import PipeOutlet
+from lb_switch.stream.pipe_outlet import PipeOutlet
 from tests.support.pipes import drain
 
 LINE = b'{"event":"filler","text":"' + b"x" * 1000 + b'"}\n'

@@ -7,13 +7,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from lb_switch.explain.recording import (
-    NothingSelectedError,
-    Recording,
-    RecordingError,
-    Selection,
-)
-from lb_switch.explain.schema import EndRecord, PacketRecord, Record, ServerRecord
+from lb_switch.explain.selection import NothingSelectedError, Selection
+from lb_switch.stream.recording import Recording, RecordingError
+from lb_switch.stream.schema import EndRecord, PacketRecord, Record, ServerRecord
 from tests.explain import told
 
 WHOLE = told.lines()

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
-from lb_switch.events import Event, PacketEvent
-from lb_switch.explain.encode import Encoder
-from lb_switch.explain.schema import (
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.packet.protocol import UDP
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.stream.encode import Encoder
+from lb_switch.stream.schema import (
     SNAP,
     ConnectionRecord,
     Header,
@@ -18,8 +20,6 @@ from lb_switch.explain.schema import (
     decode,
     json_schema,
 )
-from lb_switch.packet.protocol import UDP
-from lb_switch.switch import Settings, Switch
 from tests.explain import told
 from tests.support.dialogue import CLIENT, VIP, Dialogue, make_switch, send
 from tests.support.fragments import fragments

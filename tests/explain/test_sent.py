@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lb_switch.explain.file_outlet import FileOutlet
+from lb_switch.engine.switch import Switch
 from lb_switch.explain.ladder_svg import svg
-from lb_switch.explain.listeners import attach
-from lb_switch.explain.pcapng import BothSides
-from lb_switch.explain.pcapng_file import LiveListener
-from lb_switch.explain.recording import Recording, Selection
 from lb_switch.explain.rungs import Rungs
-from lb_switch.explain.schema import ConnectionRecord, PacketRecord, SentRecord
+from lb_switch.explain.selection import Selection
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
 from lb_switch.explain.views import make
-from lb_switch.switch import Switch
+from lb_switch.export.both_sides import BothSides
+from lb_switch.export.file_outlet import FileOutlet
+from lb_switch.export.pcapng_file import LiveListener
+from lb_switch.stream.listeners import attach
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import ConnectionRecord, PacketRecord, SentRecord
 from tests.explain.told import Teller
 from tests.support import tshark
 from tests.support.dialogue import CLIENT, RIPS, VIP, Dialogue, make_switch

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.verdict import Reason
 from lb_switch.explain.reasons import SENTENCES, sentence
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import PacketRecord
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.verdict import Reason
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import PacketRecord
 from tests.explain import told
 from tests.support.dialogue import CLIENT, VIP, make_switch, send
 from tests.support.packets import tcp

@@ -9,14 +9,14 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import IPv6
 
-from lb_switch.capture.pcap import open_capture
-from lb_switch.events import Event, PacketEvent
-from lb_switch.explain import encode
-from lb_switch.explain.encode import Encoder
-from lb_switch.explain.file_outlet import FileOutlet
-from lb_switch.explain.pcapng import BothSides
-from lb_switch.explain.pcapng_file import LiveListener
-from lb_switch.explain.wires import on_the_wires
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.export.both_sides import BothSides
+from lb_switch.export.file_outlet import FileOutlet
+from lb_switch.export.pcapng_file import LiveListener
+from lb_switch.files.pcap import open_capture
+from lb_switch.stream import encode
+from lb_switch.stream.encode import Encoder
+from lb_switch.stream.wires import on_the_wires
 from tests.explain import told
 from tests.support.dialogue import (
     CLIENT,

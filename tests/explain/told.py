@@ -15,17 +15,17 @@ from pathlib import Path
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
-from lb_switch.events import Event, ProbeEvent
-from lb_switch.explain import encode
-from lb_switch.explain.encode import Encoder
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import PacketRecord, Record
+from lb_switch.engine.events import Event, ProbeEvent
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling import catalogue
+from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
 from lb_switch.explain.style import Style
 from lb_switch.explain.views import ViewName, make
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling import catalogue
-from lb_switch.servers import AdminState, RealServer, VirtualServer
-from lb_switch.switch import Switch
+from lb_switch.stream import encode
+from lb_switch.stream.encode import Encoder
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import PacketRecord, Record
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

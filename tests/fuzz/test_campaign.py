@@ -13,7 +13,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Ether
 from scapy.utils import wrpcap
 
-from lb_switch.verdict import Reason
+from lb_switch.engine.verdict import Reason
 from tests.fuzz.campaign import seeds
 from tests.fuzz.world import run
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lb_switch.bookkeeping import Bookkeeping
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.fragments import FragmentTracker
-from lb_switch.connections.tcp_state import State
-from lb_switch.invariants import InvariantError
-from lb_switch.nat.port_pool import PortPool
-from lb_switch.nat.translation import Translation
-from lb_switch.short_road import ShortRoad
-from lb_switch.verdict import Action, Reason, Verdict
+from lb_switch.engine.bookkeeping import Bookkeeping
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.fragments import FragmentTracker
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.invariants import InvariantError
+from lb_switch.engine.nat.port_pool import PortPool
+from lb_switch.engine.nat.translation import Translation
+from lb_switch.engine.short_road import ShortRoad
+from lb_switch.engine.verdict import Action, Reason, Verdict
 from tests.fuzz import inputs
 from tests.fuzz.world import FindingError, run
 
@@ -174,10 +174,10 @@ def test_it_notices_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_notices_a_dropped_packet_that_was_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lb_switch import outcome
+    from lb_switch.engine import outcome
 
     changed = Verdict(Action.DROP, Reason.UDP_ZERO_CHECKSUM)
-    monkeypatch.setattr("lb_switch.switch.NEW", changed)
+    monkeypatch.setattr("lb_switch.engine.switch.NEW", changed)
     with pytest.raises((FindingError, InvariantError)):
         everything()
     assert outcome.NEW is not changed

@@ -24,18 +24,18 @@ import functools
 import struct
 from collections import Counter
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.fragments import FragmentTracker
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.events import Event
-from lb_switch.invariants import check_invariants
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.scheduling.catalogue import make
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import AdminState, OnDown, RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason, Verdict
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.fragments import FragmentTracker
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.events import Event
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.servers import AdminState, OnDown, RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason, Verdict
 from tests.support.soundness import layout, repaired, soundness
 from tests.support.wire import tcp_segment, udp_datagram
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from lb_switch.events import Event, ProbeEvent, ServerEvent
+from lb_switch.engine.events import Event, ProbeEvent, ServerEvent
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
 from lb_switch.health import checks
 from lb_switch.health.check import HealthCheck
 from lb_switch.health.checks import HealthChecks
 from lb_switch.health.messages import Found, Start, Stop, read_order
 from lb_switch.health.process import Status
 from lb_switch.health.tracker import Result
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import AdminState, RealServer, VirtualServer
-from lb_switch.switch import Switch
 
 CHECK = HealthCheck("tcp", interval=2.0, timeout=1.0, rise=2, fall=2)
 PASS, REFUSED = Result(True, "connected", 0.001), Result(False, "connect refused", 0.001)
@@ -41,17 +41,19 @@ class Process:
         self.status = Status("stopped", None, 0, None)
 
 
-def group(*last: int, check: HealthCheck | None = CHECK, name: str = "web") -> VirtualServer:
+def group(*last: int, name: str = "web") -> VirtualServer:
     servers = [RealServer(Endpoint.parse(f"10.0.2.{n}:80")) for n in last]
     vip = Endpoint.parse("10.0.1.100:80" if name == "web" else "10.0.1.100:81")
-    return VirtualServer(name, vip, TCP, RoundRobin(), servers, health_check=check)
+    return VirtualServer(name, vip, TCP, RoundRobin(), servers)
 
 
 class Scene:
     """A switch, its checks, and what they said."""
 
-    def __init__(self, *virtual_servers: VirtualServer) -> None:
+    def __init__(self, *virtual_servers: VirtualServer, **checks: HealthCheck | None) -> None:
         self.now = 100.0
+        self.checks: dict[str, HealthCheck | None] = {"web": CHECK, "other": CHECK, **checks}
+        """How each virtual server is checked, by name; None: not at all."""
         self.said: list[str] = []
         self.complained: list[str] = []
         self.events: list[Event] = []
@@ -73,7 +75,8 @@ class Scene:
     def update(self) -> list[Start | Stop]:
         """Follow the switch's virtual servers; return what the process is told."""
         self.process.told.clear()
-        self.health.update(self.switch.virtual_servers.values())
+        checks = {name: check for name, check in self.checks.items() if check is not None}
+        self.health.update(self.switch.virtual_servers.values(), checks)
         return list(self.process.told)
 
     def take(self, number: int, *results: Result) -> None:
@@ -155,7 +158,7 @@ def test_health_and_the_operators_wish_are_two_things() -> None:
 
 
 def test_the_process_is_started_when_there_is_something_to_check() -> None:
-    scene = Scene(group(11, check=None))
+    scene = Scene(group(11), web=None)
     assert scene.process.status.state == "stopped"
     assert scene.health.patience() is None
     scene.switch.add_virtual_server(group(11, name="other"))
@@ -208,12 +211,12 @@ def test_another_check_goes_on_from_what_is_known(
     web = group(11)
     scene = Scene(web)
     scene.take(1, REFUSED, PASS)
-    web.health_check = CHECK._replace(**change)
+    scene.checks["web"] = check = CHECK._replace(**change)
     assert [type(order) for order in scene.update()] == orders
     (row,) = scene.rows()
     assert (row["state"], row["against"]) == ("down", 0)
     number = 2 if orders else 1
-    scene.take(number, *[PASS] * web.health_check.rise)
+    scene.take(number, *[PASS] * check.rise)
     assert scene.rows()[0]["state"] == "up"
 
 
@@ -221,7 +224,7 @@ def test_a_server_that_is_no_longer_checked_is_taken_as_healthy() -> None:
     web = group(11)
     scene = Scene(web)
     scene.take(1, REFUSED)
-    web.health_check = None
+    scene.checks["web"] = None
     assert scene.update() == [Stop(1)]
     assert len(web.usable_servers) == 1
 
@@ -242,7 +245,7 @@ def test_complaints_are_bounded() -> None:
 
 
 def test_a_new_process_is_told_everything() -> None:
-    scene = Scene(group(11, 12), group(11, check=CHECK._replace(port=8080), name="other"))
+    scene = Scene(group(11, 12), group(11, name="other"), other=CHECK._replace(port=8080))
     orders = [read_order(line) for line in scene.health.orders().splitlines()]
     assert orders == scene.process.told
     assert [(o.number, str(o.target.ip), o.target.port) for o in orders if type(o) is Start] == [
@@ -253,7 +256,7 @@ def test_a_new_process_is_told_everything() -> None:
 
 
 def test_rows() -> None:
-    scene = Scene(group(11, 12), group(13, check=None, name="other"))
+    scene = Scene(group(11, 12), group(13, name="other"), other=None)
     scene.take(1, PASS, REFUSED)
     scene.now += 0.5
     first, second, third = scene.rows()

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from lb_switch.capture.host.setup import DEFAULT_DIRECTORY
+from lb_switch.host.setup import DEFAULT_DIRECTORY
 from tests.capture.lab import Lab
 from tests.integration.health_view import View
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.pcap import open_capture
-from lb_switch.capture.record import Record
 from lb_switch.config.build import build
 from lb_switch.config.load import load
+from lb_switch.files.pcap import open_capture
+from lb_switch.files.record import Record
 from lb_switch.replay import Replay
 from netns_lab.lab import Lab
 from netns_lab.topology import ECHO_LAB

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.pcap import open_capture
-from lb_switch.explain.recording import Recording
-from lb_switch.explain.schema import ConnectionRecord, EndRecord, PacketRecord, Record
+from lb_switch.files.pcap import open_capture
+from lb_switch.stream.recording import Recording
+from lb_switch.stream.schema import ConnectionRecord, EndRecord, PacketRecord, Record
 from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import lb_switch
@@ -37,7 +37,7 @@ def running(lab: Lab, *options: object, output: Path) -> Iterator[subprocess.Pop
     with output.open("wb") as out:
         process = lab.popen(SWITCH, argv, stdout=out, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + 20
-    assert readiness.switch_serves(lab, process, deadline), output.read_text()
+    assert readiness.switch_serves(lab.control_socket, process, deadline), output.read_text()
     yield process
     process.terminate()
     assert process.wait(20) == 0

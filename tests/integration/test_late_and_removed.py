@@ -132,7 +132,7 @@ class Bed:
             server = self.python(host, SERVER, address)
             assert server.stdout is not None
             assert server.stdout.readline() == b"ready\n"
-        assert readiness.switch_serves(lab, self.process, time.monotonic() + 20)
+        assert readiness.switch_serves(lab.control_socket, self.process, time.monotonic() + 20)
 
     def python(self, host: str, script: str, *arguments: str) -> subprocess.Popen[Any]:
         argv = [sys.executable, "-c", script, *arguments]

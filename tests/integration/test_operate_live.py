@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from lb_switch.connections.tcp_state import ACTIVE
 from lb_switch.control.client import ControlClient
+from lb_switch.engine.connections.tcp_state import ACTIVE
 from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import environment, lb_switch
@@ -85,7 +85,9 @@ class Operated:
                 stderr=log,
                 env={**environment(self.lab.directory), **env},
             )
-        assert readiness.switch_serves(self.lab, process, time.monotonic() + 20), self.said()
+        assert readiness.switch_serves(self.lab.control_socket, process, time.monotonic() + 20), (
+            self.said()
+        )
         return process
 
     def stop(self) -> None:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb_switch.nat.answer_limit import BURST, Answer, AnswerLimit, AnswersPerSecond, TokenBucket
+from lb_switch.engine.nat.answer_limit import (
+    BURST,
+    Answer,
+    AnswerLimit,
+    AnswersPerSecond,
+    TokenBucket,
+)
 
 
 def taken(bucket: TokenBucket, now: float, tries: int) -> int:

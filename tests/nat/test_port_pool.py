@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lb_switch.nat.port_pool import FIRST_PORT, LAST_PORT, PortPool
+from lb_switch.engine.nat.port_pool import FIRST_PORT, LAST_PORT, PortPool
 
 ENDS = bytes(10)
 

@@ -11,10 +11,10 @@ from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
-from lb_switch.nat.rewrite import rewrite
-from lb_switch.nat.translation import Translation
-from lb_switch.packet.flow_key import FlowKey
-from lb_switch.packet.parse import parse
+from lb_switch.engine.nat.rewrite import rewrite
+from lb_switch.engine.nat.translation import Translation
+from lb_switch.engine.packet.flow_key import FlowKey
+from lb_switch.engine.packet.parse import parse
 from tests.support.packets import corrupted, dissect, edited
 from tests.support.soundness import repaired, soundness
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.utils import checksum as scapy_checksum
 
-from lb_switch.packet import checksum
+from lb_switch.engine.packet import checksum
 
 words = st.binary(min_size=2, max_size=2)
 

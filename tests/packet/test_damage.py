@@ -15,8 +15,8 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from lb_switch.packet.damage import is_damaged
-from lb_switch.packet.parse import parse
+from lb_switch.engine.packet.damage import is_damaged
+from lb_switch.engine.packet.parse import parse
 
 V4: dict[str, Any] = {"src": "10.0.1.11", "dst": "10.0.1.100"}
 V6: dict[str, Any] = {"src": "2001:db8:1::11", "dst": "2001:db8:1::100"}

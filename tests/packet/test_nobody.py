@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from lb_switch.packet.nobody import is_nobodys
+from lb_switch.engine.packet.nobody import is_nobodys
 
 NOBODYS = [
     "0.0.0.0",

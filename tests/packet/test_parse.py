@@ -16,9 +16,9 @@ from scapy.layers.inet6 import (
 from scapy.packet import Packet as ScapyPacket
 from scapy.packet import Raw
 
-from lb_switch.packet.flow_key import destination_endpoint, reverse, source_endpoint
-from lb_switch.packet.parse import Packet, ParseError, parse
-from lb_switch.verdict import Reason
+from lb_switch.engine.packet.flow_key import destination_endpoint, reverse, source_endpoint
+from lb_switch.engine.packet.parse import Packet, ParseError, parse
+from lb_switch.engine.verdict import Reason
 
 V4 = {"src": "10.0.1.11", "dst": "10.0.1.100"}
 V6 = {"src": "2001:db8::1", "dst": "2001:db8::100"}

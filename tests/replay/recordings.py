@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1Q, Ether
 from scapy.packet import Packet
 
-from lb_switch.capture.record import Interface, Record
+from lb_switch.files.record import Interface, Record
 
 CLIENT_MAC, SWITCH_MAC = "02:00:00:00:01:11", "02:00:00:00:01:01"
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.link import LINK_TYPES
-from lb_switch.capture.pcap import create_capture, open_capture
-from lb_switch.capture.record import CaptureFileError, Record
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.flow_key import destination_endpoint
-from lb_switch.packet.parse import ParseError, parse
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.flow_key import destination_endpoint
+from lb_switch.engine.packet.parse import ParseError, parse
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason
+from lb_switch.files.link import LINK_TYPES
+from lb_switch.files.pcap import create_capture, open_capture
+from lb_switch.files.record import CaptureFileError, Record
 from lb_switch.replay import Replay
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason
 from tests.support.dialogue import make_switch
 
 _BESIDE = Path(__file__).parents[3] / "shared" / "captures"

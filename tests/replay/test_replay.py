@@ -11,13 +11,13 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, CookedLinux, CookedLinuxV2, Dot1Q, Ether
 
-from lb_switch.capture.hop import with_hop_taken
-from lb_switch.capture.link import LINK_TYPES
-from lb_switch.capture.record import CaptureFileError, Interface, Record
-from lb_switch.events import Event, PacketEvent
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.packet.hop import with_hop_taken
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason, Verdict
+from lb_switch.files.link import LINK_TYPES
+from lb_switch.files.record import CaptureFileError, Interface, Record
 from lb_switch.replay import Replay, Result
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason, Verdict
 from tests.replay.recordings import CLIENT_MAC, HEADERS, SWITCH_MAC, framed, record
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS, VIP, VIP6, make_switch
 from tests.support.packets import dissect, edited, tcp, udp

@@ -10,7 +10,7 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from lb_switch.capture.pcap import create_capture, open_capture
+from lb_switch.files.pcap import create_capture, open_capture
 from lb_switch.replay import Replay
 from tests.replay.recordings import record
 from tests.support.dialogue import make_switch

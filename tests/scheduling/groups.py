@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.interface import Scheduler
-from lb_switch.servers import RealServer, VirtualServer
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.servers import RealServer, Scheduler, VirtualServer
 
 
 def group(scheduler: Scheduler, *weights: int) -> VirtualServer:

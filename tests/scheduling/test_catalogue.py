@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lb_switch.scheduling.catalogue import CATALOGUE, make
-from lb_switch.servers import AdminState
+from lb_switch.engine.scheduling.catalogue import CATALOGUE, make
+from lb_switch.engine.servers import AdminState
 from tests.scheduling.groups import group, key, key6
 
 actions = st.lists(

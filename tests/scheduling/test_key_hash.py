@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.scheduling.catalogue import make
-from lb_switch.scheduling.key_hash import DEFAULT_HASH_KEY, PARTS, KeyHash
-from lb_switch.servers import RealServer
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.scheduling.key_hash import DEFAULT_HASH_KEY, PARTS, KeyHash
+from lb_switch.engine.servers import RealServer
 from tests.scheduling.groups import key, key6
 
 CHOICES = [parts for count in range(1, len(PARTS) + 1) for parts in combinations(PARTS, count)]

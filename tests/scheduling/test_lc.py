@@ -8,8 +8,8 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb_switch.scheduling.lc import LeastConnections
-from lb_switch.scheduling.wlc import WeightedLeastConnections
+from lb_switch.engine.scheduling.lc import LeastConnections
+from lb_switch.engine.scheduling.wlc import WeightedLeastConnections
 from tests.scheduling.groups import group, picks
 
 loads = st.lists(

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling import maglev
-from lb_switch.scheduling.maglev import TABLE_SIZE, build_table
-from lb_switch.scheduling.mh import Maglev
-from lb_switch.servers import RealServer, VirtualServer
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling import maglev
+from lb_switch.engine.scheduling.maglev import TABLE_SIZE, build_table
+from lb_switch.engine.scheduling.mh import Maglev
+from lb_switch.engine.servers import RealServer, VirtualServer
 from tests.scheduling.groups import group, key, picks, set_health
 
 SMALL = 2_039
@@ -127,7 +127,7 @@ def test_the_configured_order_does_not_matter() -> None:
 
 
 _PROGRAM = """
-from lb_switch.scheduling.mh import Maglev
+from lb_switch.engine.scheduling.mh import Maglev
 from tests.scheduling.groups import group, picks
 print(picks(group(Maglev(hash_key="secret"), 1, 2, 3), 500))
 """

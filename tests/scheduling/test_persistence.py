@@ -7,14 +7,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import State
-from lb_switch.nat.path import NatPath
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.scheduling import persistence as module
-from lb_switch.scheduling.persistence import Persistence, Template
-from lb_switch.servers import RealServer
-from lb_switch.tally import TO_CLIENT, TO_SERVER
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.nat.path import NatPath
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.scheduling import persistence as module
+from lb_switch.engine.scheduling.persistence import Persistence, Template
+from lb_switch.engine.servers import RealServer
+from lb_switch.engine.tally import TO_CLIENT, TO_SERVER
 
 SERVERS = tuple(RealServer(Endpoint.parse(f"10.0.2.{n}:80")) for n in (11, 12, 13))
 MOST = 16

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.scheduling.rr import RoundRobin
-from lb_switch.servers import RealServer
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.scheduling.rr import RoundRobin
+from lb_switch.engine.servers import RealServer
 from tests.scheduling.groups import group, picks, set_health
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from lb_switch.scheduling.sh import SourceHash
+from lb_switch.engine.scheduling.sh import SourceHash
 from tests.scheduling.groups import group, key, key6, picks, set_health
 
 

@@ -7,8 +7,8 @@ from math import gcd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb_switch.scheduling.wrr import WeightedRoundRobin
-from lb_switch.servers import RealServer
+from lb_switch.engine.scheduling.wrr import WeightedRoundRobin
+from lb_switch.engine.servers import RealServer
 from tests.scheduling.groups import group, picks, set_health
 
 weights = st.lists(st.integers(1, 30), min_size=1, max_size=8)

@@ -56,8 +56,8 @@ def test_what_would_break_the_switch_is_not_asked_for() -> None:
 
 
 def test_the_journal_and_the_socket_lie_in_the_runtime_directory() -> None:
-    from lb_switch.capture.host.setup import DEFAULT_DIRECTORY
     from lb_switch.config.schema import DEFAULT_CONTROL_SOCKET
+    from lb_switch.host.setup import DEFAULT_DIRECTORY
 
     directory = Path("/run") / settings(unit(Path("/x")))["RuntimeDirectory"]
     assert directory == DEFAULT_DIRECTORY

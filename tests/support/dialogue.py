@@ -7,15 +7,15 @@ from typing import NamedTuple
 from scapy.layers.inet import TCP
 from scapy.packet import Packet
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import State
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP as TCP_NUMBER
-from lb_switch.packet.protocol import UDP as UDP_NUMBER
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason, Verdict
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.engine.packet.protocol import UDP as UDP_NUMBER
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason, Verdict
 from tests.support.packets import HEADROOM, dissect, tcp, udp
 
 CLIENT = ("10.0.1.11", 40000)

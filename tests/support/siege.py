@@ -11,13 +11,13 @@ from collections.abc import Generator
 from ipaddress import ip_address
 from typing import Literal, NamedTuple
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import State
-from lb_switch.runtime import BATCH, sweep_if_due
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import Forward, RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Verdict
+from lb_switch.daemon.loop import BATCH, sweep_if_due
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import Forward, RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Verdict
 from netns_lab.attack import headers
 from netns_lab.attack.floods import Target
 from netns_lab.attack.headers import ACK, FIN, PSH, RST, SYN, TCP, UDP

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import Kind, kind_of
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.events import ConnectionEvent, Event, Stage
-from lb_switch.invariants import check_invariants
-from lb_switch.packet.protocol import TCP
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Reason
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.queues import kind_of
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.events import ConnectionEvent, Event, Stage
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.protocol import TCP
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Reason
 from tests.support.dialogue import Seen, endpoint, send
 from tests.support.packets import tcp
 

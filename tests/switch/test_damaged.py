@@ -9,9 +9,9 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Raw
 
-from lb_switch.nat.answer_limit import AnswersPerSecond
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.nat.answer_limit import AnswersPerSecond
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from scapy.layers.inet import TCP, UDP
 
-from lb_switch.connections import queues
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import Kind, kind_of
-from lb_switch.connections.tcp_state import State
-from lb_switch.invariants import check_invariants
-from lb_switch.switch import Settings
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.connections import queues
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.queues import kind_of
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.switch import Settings
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

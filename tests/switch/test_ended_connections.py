@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lb_switch.connections import ended
-from lb_switch.connections.ended import Ended
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.invariants import check_invariants
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.settings import Settings
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.connections import ended
+from lb_switch.engine.connections.ended import Ended
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.settings import Settings
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lb_switch.connections.tcp_state import State
-from lb_switch.events import ConnectionEvent, Event, PacketEvent, Stage
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import AdminState
-from lb_switch.verdict import Reason
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.events import ConnectionEvent, Event, PacketEvent, Stage
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.servers import AdminState
+from lb_switch.engine.verdict import Reason
 from tests.support.dialogue import CLIENT, VIP, Dialogue, make_switch, send
 from tests.support.packets import edited, tcp
 

@@ -22,9 +22,9 @@ from random import Random
 import pytest
 
 from lb_switch.bench.collector import as_in_the_loop
-from lb_switch.invariants import check_invariants
-from lb_switch.servers import Forward
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.servers import Forward
+from lb_switch.engine.verdict import Action, Reason
 from netns_lab.attack import floods, headers
 from netns_lab.attack.headers import UDP
 from tests.support.siege import (

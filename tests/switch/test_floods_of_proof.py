@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lb_switch.bench.collector import as_in_the_loop
-from lb_switch.invariants import check_invariants
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.runtime import sweep_if_due
-from lb_switch.scheduling.catalogue import make
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.daemon.loop import sweep_if_due
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import endpoint
 from tests.support.wire import ip_header, tcp_segment, udp_datagram
 

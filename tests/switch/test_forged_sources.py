@@ -15,9 +15,9 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from lb_switch.invariants import check_invariants
-from lb_switch.switch import Settings
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.switch import Settings
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lb_switch.connections import fragments as bounds
-from lb_switch.invariants import check_invariants
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason, Verdict
+from lb_switch.engine.connections import fragments as bounds
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason, Verdict
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

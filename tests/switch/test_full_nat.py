@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 from scapy.layers.inet import TCP, UDP
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.queues import Kind, kind_of
-from lb_switch.connections.tcp_state import State
-from lb_switch.invariants import check_invariants
-from lb_switch.nat import source_ports
-from lb_switch.packet.protocol import TCP as TCP_NUMBER
-from lb_switch.packet.protocol import UDP as UDP_NUMBER
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.connections import source_ports
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.queues import kind_of
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.engine.packet.protocol import UDP as UDP_NUMBER
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import Seen, endpoint, send
 from tests.support.packets import dissect, edited, tcp, udp
 
@@ -375,13 +376,13 @@ def test_every_source_address_is_the_switchs_own(six: bool) -> None:
 
 
 PLACES = [
-    ("lb_switch.bookkeeping.NatPath", "__init__"),
-    ("lb_switch.bookkeeping.Connection", "__init__"),
-    ("lb_switch.connections.table.ConnectionTable", "insert"),
-    ("lb_switch.connections.queues.Queues", "join"),
-    ("lb_switch.connections.timeouts.TimerWheel", "arm"),
-    ("lb_switch.connections.timeouts.Bucket", "__init__"),
-    ("lb_switch.nat.port_pool.PortPool", "allocate"),
+    ("lb_switch.engine.bookkeeping.NatPath", "__init__"),
+    ("lb_switch.engine.bookkeeping.Connection", "__init__"),
+    ("lb_switch.engine.connections.table.ConnectionTable", "insert"),
+    ("lb_switch.engine.connections.queues.Queues", "join"),
+    ("lb_switch.engine.connections.timeouts.TimerWheel", "arm"),
+    ("lb_switch.engine.connections.timeouts.Bucket", "__init__"),
+    ("lb_switch.engine.nat.port_pool.PortPool", "allocate"),
 ]
 
 

@@ -17,13 +17,13 @@ from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.packet import Packet, Raw
 
-from lb_switch.invariants import check_invariants
-from lb_switch.packet.protocol import TCP as TCP_NUMBER
-from lb_switch.packet.protocol import UDP as UDP_NUMBER
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import Forward, RealServer, VirtualServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.engine.packet.protocol import UDP as UDP_NUMBER
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import Forward, RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import Seen, endpoint, send
 from tests.support.fragments import fragments
 from tests.support.packets import corrupted, dissect, recomputed, tcp, udp

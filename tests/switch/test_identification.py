@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.packet import Raw
 
-from lb_switch.nat.identification import Identifications
-from lb_switch.packet.protocol import TCP as TCP_NUMBER
-from lb_switch.packet.protocol import UDP as UDP_NUMBER
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import Forward, RealServer, VirtualServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action
+from lb_switch.engine.nat.identification import Identifications
+from lb_switch.engine.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.engine.packet.protocol import UDP as UDP_NUMBER
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import Forward, RealServer, VirtualServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, endpoint, send
 from tests.support.fragments import fragments, reassembled
 from tests.support.packets import dissect, edited, recomputed, tcp, udp

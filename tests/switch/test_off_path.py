@@ -16,10 +16,10 @@ from random import Random
 import pytest
 
 from lb_switch.bench.collector import as_in_the_loop
-from lb_switch.connections.tcp_state import REUSABLE, State
-from lb_switch.invariants import check_invariants
-from lb_switch.servers import Forward
-from lb_switch.verdict import Action
+from lb_switch.engine.connections.tcp_state import REUSABLE, State
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.servers import Forward
+from lb_switch.engine.verdict import Action
 from netns_lab.attack import blind
 from netns_lab.attack.blind import Numbers
 from tests.support.siege import SLOW, Siege, Talk, sequence_and_flags

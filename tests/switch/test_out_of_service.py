@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP, UDP
 
-from lb_switch.connections.tcp_state import State
-from lb_switch.events import Event, ServerEvent
-from lb_switch.invariants import check_invariants
-from lb_switch.servers import AdminState, OnDown, RealServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.events import Event, ServerEvent
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.servers import AdminState, OnDown, RealServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import CLIENT, RIPS, VIP, Dialogue, endpoint, make_switch, send
 from tests.support.packets import recomputed, tcp, udp
 

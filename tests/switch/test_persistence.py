@@ -7,12 +7,12 @@ import gc
 import pytest
 from scapy.layers.inet import UDP
 
-from lb_switch.invariants import check_invariants
-from lb_switch.scheduling import persistence as bounds
-from lb_switch.scheduling.persistence import Persistence, Template
-from lb_switch.servers import AdminState, RealServer
-from lb_switch.switch import Switch
-from lb_switch.verdict import Reason
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.scheduling import persistence as bounds
+from lb_switch.engine.scheduling.persistence import Persistence, Template
+from lb_switch.engine.servers import AdminState, RealServer
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

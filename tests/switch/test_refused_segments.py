@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from lb_switch.connections.queues import Kind, kind_of
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.invariants import check_invariants
-from lb_switch.verdict import Reason
+from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.queues import kind_of
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.verdict import Reason
 from tests.support.dialogue import (
     CLIENT6,
     RIPS6,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP
 
-from lb_switch.invariants import check_invariants
-from lb_switch.switch import Switch
-from lb_switch.verdict import Reason
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

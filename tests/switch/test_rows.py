@@ -26,10 +26,10 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from lb_switch.invariants import check_invariants
-from lb_switch.servers import AdminState, OnDown, RealServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.servers import AdminState, OnDown, RealServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

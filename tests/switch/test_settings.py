@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from lb_switch.connections.tcp_state import State
-from lb_switch.invariants import check_invariants
-from lb_switch.switch import Settings
-from lb_switch.verdict import Reason
+from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.switch import Settings
+from lb_switch.engine.verdict import Reason
 from tests.support.dialogue import Dialogue, make_switch
 
 

@@ -12,17 +12,17 @@ import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.packet import Packet
 
-from lb_switch import severing
-from lb_switch.connections.tcp_state import Direction, State
-from lb_switch.connections.unsettled import CUT, Unsettled
-from lb_switch.invariants import check_invariants
-from lb_switch.nat.answer_limit import AnswersPerSecond
-from lb_switch.packet.protocol import TCP as TCP_NUMBER
-from lb_switch.scheduling.catalogue import make
-from lb_switch.servers import AdminState, Forward, OnDown, RealServer, VirtualServer
-from lb_switch.settings import Settings
-from lb_switch.switch import Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine import severing
+from lb_switch.engine.connections.tcp_state import Direction, State
+from lb_switch.engine.connections.unsettled import CUT, Unsettled
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.nat.answer_limit import AnswersPerSecond
+from lb_switch.engine.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import AdminState, Forward, OnDown, RealServer, VirtualServer
+from lb_switch.engine.settings import Settings
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

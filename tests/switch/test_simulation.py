@@ -26,16 +26,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.events import Event
-from lb_switch.invariants import check_invariants
-from lb_switch.packet.endpoint import Endpoint
-from lb_switch.packet.protocol import TCP, UDP
-from lb_switch.scheduling.catalogue import make
-from lb_switch.scheduling.persistence import Persistence
-from lb_switch.servers import AdminState, RealServer, VirtualServer
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
+from lb_switch.engine.events import Event
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.scheduling.persistence import Persistence
+from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import Seen, endpoint, send
 from tests.support.fragments import fragments, reassembled
 from tests.support.soundness import layout, repaired, soundness

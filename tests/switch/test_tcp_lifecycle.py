@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP
 
-from lb_switch.connections.tcp_state import DEFAULT_TIMEOUTS, Direction, State
-from lb_switch.connections.timeouts import GRANULARITY, HORIZON
-from lb_switch.invariants import check_invariants
-from lb_switch.switch import Settings, Switch
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, Direction, State
+from lb_switch.engine.connections.timeouts import GRANULARITY, HORIZON
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.switch import Settings, Switch
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

@@ -11,13 +11,13 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
-from lb_switch.connections.connection import Connection
-from lb_switch.connections.tcp_state import Direction
-from lb_switch.events import Event
-from lb_switch.packet.protocol import TCP as TCP_NUMBER
-from lb_switch.packet.protocol import UDP as UDP_NUMBER
-from lb_switch.switch import Switch
-from lb_switch.verdict import Verdict
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import Direction
+from lb_switch.engine.events import Event
+from lb_switch.engine.packet.protocol import TCP as TCP_NUMBER
+from lb_switch.engine.packet.protocol import UDP as UDP_NUMBER
+from lb_switch.engine.switch import Switch
+from lb_switch.engine.verdict import Verdict
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS, RIPS6, VIP, VIP6, make_switch
 from tests.support.packets import tcp, udp
 

@@ -8,11 +8,11 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
-from lb_switch.events import Event, PacketEvent
-from lb_switch.invariants import check_invariants
-from lb_switch.servers import AdminState
-from lb_switch.switch import Settings
-from lb_switch.verdict import Action, Reason
+from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.invariants import check_invariants
+from lb_switch.engine.servers import AdminState
+from lb_switch.engine.switch import Settings
+from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,

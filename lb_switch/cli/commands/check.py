@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from lb_switch.cli import render
-from lb_switch.cli.advice import public_hash_key
 from lb_switch.cli.configuration import load_config
+from lb_switch.daemon.advice import public_hash_key
 
 
 @click.command("check")

@@ -13,13 +13,13 @@ from lb_switch import examples
 from lb_switch.cli import output_files, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
-from lb_switch.private_file import open_to_write
+from lb_switch.files.private_file import open_to_write
 
 if TYPE_CHECKING:
+    from lb_switch.compare.load import Load
+    from lb_switch.compare.run import Group
+    from lb_switch.compare.schedulers import Comparison
     from lb_switch.config.schema import Config, VirtualServerTable
-    from lb_switch.explain.compare import Comparison
-    from lb_switch.explain.compare_load import Load
-    from lb_switch.explain.compare_run import Group
 
 _SYNTHETIC = ("clients", "connections", "seed")
 """Options that mean nothing to a recording."""
@@ -119,10 +119,10 @@ def command(
             raise click.UsageError(f"--{option} is not for a recording.", context)
     output_files.check([config, capture, source], [svg])
     loaded = None if config is None else load_config(config)
+    from lb_switch.compare.load import synthetic as make_up
+    from lb_switch.compare.schedulers import compare
     from lb_switch.config.build import settings
-    from lb_switch.explain.compare import compare
-    from lb_switch.explain.compare_load import synthetic as make_up
-    from lb_switch.switch import Settings
+    from lb_switch.engine.switch import Settings
 
     if source is not None:
         load, group = _recorded(source, loaded, name, weights, context)
@@ -168,9 +168,9 @@ def _recorded(
     context: click.Context,
 ) -> tuple[Load, Group]:
     """Read a recording: the load of the virtual server, and its real servers."""
-    from lb_switch.explain.compare_recording import like, recorded, with_weights
-    from lb_switch.explain.recording import Recording, RecordingError
-    from lb_switch.explain.schema import ConnectionRecord
+    from lb_switch.compare.recorded import like, recorded, with_weights
+    from lb_switch.stream.recording import Recording, RecordingError
+    from lb_switch.stream.schema import ConnectionRecord
 
     shown = "stdin" if str(source) == "-" else source.name
     try:
@@ -198,8 +198,8 @@ def _recorded(
 def _group(
     config: Config, table: VirtualServerTable, weights: str | None, context: click.Context
 ) -> Group:
+    from lb_switch.compare.run import Group
     from lb_switch.config.build import PROTOCOLS
-    from lb_switch.explain.compare_run import Group
 
     own = [entry.weight for entry in table.real_server]
     if weights is not None:
@@ -236,9 +236,9 @@ def _index(group: Group, leaves: str, context: click.Context) -> int:
 
 
 def _read(capture: Path, group: Group) -> Load:
-    from lb_switch.capture.pcap import open_capture
-    from lb_switch.capture.record import CaptureFileError
-    from lb_switch.explain.compare_load import recorded
+    from lb_switch.compare.load import recorded
+    from lb_switch.files.pcap import open_capture
+    from lb_switch.files.record import CaptureFileError
 
     try:
         with open_capture(capture) as records:
@@ -253,8 +253,8 @@ def _read(capture: Path, group: Group) -> Load:
 
 
 def _show(comparison: Comparison, svg: Path | None, as_json: bool) -> None:
-    from lb_switch.explain.compare_picture import picture
-    from lb_switch.explain.compare_text import as_object, table
+    from lb_switch.compare.picture import picture
+    from lb_switch.compare.table import as_object, table
 
     if svg is not None:
         try:

@@ -26,14 +26,14 @@ from lb_switch.cli.explaining import (
     write,
 )
 from lb_switch.cli.failures import CommandError
-from lb_switch.private_file import open_to_write
+from lb_switch.files.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
-    from lb_switch.explain.recording import Recording
-    from lb_switch.explain.schema import Record
     from lb_switch.explain.style import Style
     from lb_switch.explain.views import ViewName
+    from lb_switch.stream.recording import Recording
+    from lb_switch.stream.schema import Record
 
 
 class PacketRange(click.ParamType):  # type: ignore[type-arg,unused-ignore] # click 8.1
@@ -232,8 +232,8 @@ def choice(
       lb-switch explain choice --from rec.jsonl --connection 3 --scheduler lc
       lb-switch explain choice --from rec.jsonl --connection c1
     """  # noqa: D301
+    from lb_switch.engine.scheduling.catalogue import CATALOGUE
     from lb_switch.explain.style import Style
-    from lb_switch.scheduling.catalogue import CATALOGUE
 
     for name in schedulers:
         if name not in CATALOGUE:
@@ -273,7 +273,7 @@ def schema() -> None:
       lb-switch explain schema > recording.schema.json
     """  # noqa: D301
     from lb_switch.cli.render import as_json
-    from lb_switch.explain.schema import json_schema
+    from lb_switch.stream.schema import json_schema
 
     click.echo(as_json(json_schema(), indent=1))
 
@@ -286,13 +286,13 @@ def _choices(
     style: Style,
 ) -> Iterator[str]:
     """Yield what the connections got and would have got, one virtual server after the other."""
+    from lb_switch.compare.choice import choices
+    from lb_switch.compare.recorded import like, recorded
     from lb_switch.config.build import settings
-    from lb_switch.explain.choice import choices
-    from lb_switch.explain.compare_recording import like, recorded
-    from lb_switch.explain.recording import Followed, NothingSelectedError
-    from lb_switch.explain.schema import ConnectionRecord
-    from lb_switch.scheduling.catalogue import CATALOGUE
-    from lb_switch.switch import Settings
+    from lb_switch.engine.scheduling.catalogue import CATALOGUE
+    from lb_switch.engine.switch import Settings
+    from lb_switch.explain.selection import Followed, NothingSelectedError
+    from lb_switch.stream.schema import ConnectionRecord
 
     header, records = recording.header, list(recording)
     wanted = Followed(header, connection)
@@ -331,7 +331,8 @@ def _choices(
 @contextmanager
 def _recording(source: Path) -> Iterator[Recording]:
     """Open a recording.  What is wrong with it becomes one line and exit code 1."""
-    from lb_switch.explain.recording import NothingSelectedError, Recording, RecordingError
+    from lb_switch.explain.selection import NothingSelectedError
+    from lb_switch.stream.recording import Recording, RecordingError
 
     try:
         file = click.open_file(str(source), "rb")
@@ -356,7 +357,7 @@ def _played(
     only: tuple[str, ...] = (),
 ) -> Iterator[Record]:
     """Yield the records that are wanted, at once or when their time has come."""
-    from lb_switch.explain.recording import Selection
+    from lb_switch.explain.selection import Selection
 
     first, last = packets or (None, None)
     narrowed = check_only(only, recording.header.hosts)
@@ -399,8 +400,8 @@ def _show(
 def _draw(recording: Recording, records: Iterable[Record], mermaid: bool, svg: Path | None) -> None:
     """Make a picture of what is whole; complain about the rest afterwards."""
     from lb_switch.explain import ladder_mermaid, ladder_svg
-    from lb_switch.explain.recording import RecordingError
     from lb_switch.explain.rungs import Rung, Rungs
+    from lb_switch.stream.recording import RecordingError
 
     rungs, drawn, cut = Rungs(recording.header), list[Rung](), None
     try:

@@ -68,9 +68,9 @@ def command(
     output_files.check([config, capture], [target, pcap, record])
     loaded = load_config(config)
     what = explaining.wanted(explain, view, record, only, loaded)
-    from lb_switch.capture.pcap import create_capture, open_capture
-    from lb_switch.capture.record import CaptureFileError
     from lb_switch.config.build import build
+    from lb_switch.files.pcap import create_capture, open_capture
+    from lb_switch.files.record import CaptureFileError
     from lb_switch.replay import Replay
 
     try:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from lb_switch.cli import (
-    announce,
     control_socket,
     explaining,
     output_files,
@@ -22,15 +21,16 @@ from lb_switch.cli import (
 )
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError, debugging
-from lb_switch.cli.invariant_check import InvariantCheck
-from lb_switch.cli.surroundings import Surroundings
+from lb_switch.daemon import announce
+from lb_switch.daemon.invariant_check import BrokenInvariantError, InvariantCheck
+from lb_switch.daemon.surroundings import Surroundings
 from lb_switch.service import notify
 
 if TYPE_CHECKING:
     from lb_switch.capture.interface import LiveCapture
     from lb_switch.config.schema import Config
+    from lb_switch.engine.switch import Switch
     from lb_switch.explain.views import ViewName
-    from lb_switch.switch import Switch
 
 
 DESCRIPTORS = 64
@@ -106,16 +106,16 @@ def _serve(
     what: explaining.Wanted,
     check_invariants: bool,
 ) -> None:
-    from lb_switch.capture.interface import CaptureError
-    from lb_switch.config.build import build
+    from lb_switch.config.build import build, health_checks
     from lb_switch.control.changes import Changes
     from lb_switch.control.messages import RequestError
     from lb_switch.control.operations import Operations
     from lb_switch.control.server import ControlServer
     from lb_switch.control.socket_file import SocketInUseError
     from lb_switch.control.verbs import Verbs
+    from lb_switch.daemon.loop import Loop
     from lb_switch.health.checks import HealthChecks
-    from lb_switch.runtime import Loop
+    from lb_switch.host.error import HostError
 
     switch = build(config, secrets.token_bytes(16))
     clock = time.monotonic
@@ -124,7 +124,7 @@ def _serve(
         control.open()
         loop.register(control, lambda _now: control.handle_ready())
         surroundings.look(config)
-        health.update(switch.virtual_servers.values())
+        health.update(switch.virtual_servers.values(), health_checks(config))
         if bookkeeper is not None:
             bookkeeper.start(clock())
         tidy(clock())
@@ -163,7 +163,10 @@ def _serve(
         config,
         capture,
         path=path,
-        followers=[health.update, lambda _: surroundings.look_after_change(operations.config)],
+        followers=[
+            lambda groups: health.update(groups, health_checks(operations.config)),
+            lambda _: surroundings.look_after_change(operations.config),
+        ],
         around_reload=notify.reload_announced,
     )
     verbs = Verbs(
@@ -185,7 +188,7 @@ def _serve(
                 _ignore_further_signals()
         if bookkeeper is not None:
             bookkeeper.finish()
-    except (CaptureError, SocketInUseError) as error:
+    except (HostError, SocketInUseError, BrokenInvariantError) as error:
         raise CommandError(str(error)) from None
     finally:
         control.close()
@@ -194,7 +197,7 @@ def _serve(
 
 def _ignore_further_signals() -> None:
     """Let a second Ctrl-C or SIGTERM not cut the clean-up short."""
-    from lb_switch.runtime import ENDING
+    from lb_switch.daemon.loop import ENDING
 
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lb_switch.cli import arguments, control_socket
-from lb_switch.packet.endpoint import Endpoint
+from lb_switch.engine.packet.endpoint import Endpoint
 
 
 @click.command("set")

@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import h11
 
+from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.health.check import Target
 from lb_switch.health.probes import tls
 from lb_switch.health.probes.failure import ProbeFailedError
-from lb_switch.packet.endpoint import Endpoint
 
 Read = Callable[[int], Awaitable[bytes]]
 """Returns at most so many bytes; none: the stream has ended."""

@@ -13,9 +13,9 @@ import os
 import socket
 import struct
 
+from lb_switch.engine.packet import icmp
+from lb_switch.engine.packet.checksum import internet_checksum
 from lb_switch.health.check import Target
-from lb_switch.packet import icmp
-from lb_switch.packet.checksum import internet_checksum
 
 _HEADER = struct.Struct("!BBHHH")
 """Type, code, checksum, identifier, sequence number."""

@@ -1,0 +1,129 @@
+"""What leaves the engine while somebody listens: values, never strings for a screen.
+
+Nothing here is built while `Switch.observer` is None.  Objects (connections, servers) are the
+engine's own: a listener reads them at once and keeps nothing of them.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal, NamedTuple
+
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import Direction, State
+from lb_switch.engine.servers import Explanation, RealServer, VirtualServer
+from lb_switch.engine.verdict import Verdict
+
+
+class Choice(NamedTuple):
+    """Why this real server got the new connection.
+
+    `explanation` is the scheduler's, taken just before it chose; None where persistence decided.
+    `candidates` were usable, `passed_over` are the group's others (down, drained, weight 0).
+    """
+
+    real_server: RealServer
+    explanation: Explanation | None
+    candidates: tuple[RealServer, ...]
+    passed_over: tuple[RealServer, ...]
+
+    def instead(self, another: RealServer, trouble: str) -> Choice:
+        """Return the choice of another one, because of a trouble with this one."""
+        place = str(self.real_server.endpoint)
+        why = f"next after {place}, towards which {trouble}"
+        explanation = Explanation(another, why, {"instead_of": place})
+        return self._replace(real_server=another, explanation=explanation)
+
+
+class PacketEvent(NamedTuple):
+    """One packet was handled.
+
+    `number` counts the packets told of, from 1.  `before` is the IP packet as it came, `after` as
+    it went on; they are equal unless it was forwarded.  `connection`, `direction`, `old_state` and
+    `state` (before and after the packet) are None where the packet belongs to no connection,
+    `old_state` also where it opened one, `virtual_server` where it matched none.  `timeout` is how
+    many seconds the connection now lives without another packet.
+    """
+
+    time: float
+    number: int
+    before: bytes
+    after: bytes
+    partial: bool
+    verdict: Verdict
+    virtual_server: VirtualServer | None = None
+    connection: Connection | None = None
+    direction: Direction | None = None
+    old_state: State | None = None
+    state: State | None = None
+    timeout: float | None = None
+    choice: Choice | None = None
+
+
+class Stage(enum.Enum):
+    """What happened to a connection."""
+
+    OPENED = "opened"
+    CHANGED = "changed"
+    CLOSED = "closed"
+
+
+class ConnectionEvent(NamedTuple):
+    """A connection came into the table, changed its state, or left the table.
+
+    `cause` says why it left: "timeout", "port reuse", "evicted", "real server out of service".
+    """
+
+    time: float
+    stage: Stage
+    connection: Connection
+    old_state: State | None
+    state: State
+    cause: str = ""
+
+
+class SentEvent(NamedTuple):
+    """The switch sent a packet of its own that nobody had asked for: `packet`, a whole IP packet.
+
+    `direction` says whom it reaches: the real server (ORIGINAL) or the client (REPLY) of the
+    connection.  (An answer of the switch's stands in the verdict of the packet that it answers.)
+    """
+
+    time: float
+    packet: bytes
+    virtual_server: VirtualServer | None
+    connection: Connection
+    direction: Direction
+
+
+class ServerEvent(NamedTuple):
+    """A real server changed: its health, its administrative state or its weight.
+
+    `cause` is one line for people: "connect refused", "timeout after 1.0 s", "set to drain".
+    """
+
+    time: float
+    virtual_server: VirtualServer
+    real_server: RealServer
+    cause: str
+
+
+class ProbeEvent(NamedTuple):
+    """A health probe has ended.  It comes from outside the engine: from whoever takes the results.
+
+    `kind` is icmp, tcp, http or https; `passed` is None for a probe that could not be made;
+    `finding` is one line for people ("connect refused"); `seconds` is how long it took.  `became`
+    is the health that this result decided, None where it changed nothing yet.
+    """
+
+    time: float
+    virtual_server: VirtualServer
+    real_server: RealServer
+    kind: str
+    passed: bool | None
+    finding: str
+    seconds: float
+    became: Literal["up", "down"] | None = None
+
+
+Event = PacketEvent | ConnectionEvent | SentEvent | ServerEvent | ProbeEvent
