@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.listeners import PACKETS
 from lb_switch.engine.packet.hop import with_hop_taken
 from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Action, Reason, Verdict
@@ -95,13 +96,17 @@ class Replay:
     trails the IP packet (Ethernet padding) as they were; the switch's own packets get no padding.
     What is forwarded has passed one router: its TTL (hop limit) is one less, as live.
 
-    The switch's `observer` is called as usual if it has one.
+    Who listens to the switch hears everything as usual.  `readable` has every packet take the
+    readable road.
 
     Iteration raises CaptureFileError at a link type that cannot be read, and lets the errors of
     `records` through.
     """
 
-    def __init__(self, switch: Switch, records: Iterable[Record]) -> None:
+    def __init__(
+        self, switch: Switch, records: Iterable[Record], *, readable: bool = False
+    ) -> None:
+        self._readable = readable
         self._switch = switch
         self._records = records
         self._clock = float("-inf")
@@ -111,8 +116,12 @@ class Replay:
         self._event: PacketEvent | None = None
 
     def __iter__(self) -> Iterator[Result]:
-        for number, record in enumerate(self._records, 1):
-            yield self._handle(number, record)
+        self._switch.listen(self._note, PACKETS)
+        try:
+            for number, record in enumerate(self._records, 1):
+                yield self._handle(number, record)
+        finally:
+            self._switch.stop_listening(self._note)
 
     def summary(self) -> dict[str, int]:
         """Return the packets so far by reason, every reason of the closed list among them."""
@@ -147,28 +156,21 @@ class Replay:
             self._headers[frame[start] >> 4] = header
         return Result(number, record, verdict, self._event, tuple(sent))
 
+    def _note(self, event: Event) -> None:
+        """Keep what the engine tells of the packet at hand."""
+        if isinstance(event, PacketEvent):
+            self._event = event
+
     def _ask_switch(self, number: int, frame: bytearray, start: int, now: float) -> Verdict:
-        """Let the engine decide, and note what it tells its observer."""
-        switch = self._switch
-        listener = switch.observer
-
-        def observe(event: Event) -> None:
-            if isinstance(event, PacketEvent):
-                self._event = event
-            if listener is not None:
-                listener(event)
-
+        switch, length = self._switch, len(frame) - start
         self._event = None
-        switch.observer = observe
         try:
-            return switch.handle_packet(frame, start, len(frame) - start, now)
+            return switch.handle_packet(frame, start, length, now, readable=self._readable)
         except Exception as error:
             # As live: a bug costs one packet, not the run.
             _log.error("packet %d: the switch raised %r", number, error)
             _log.debug("packet %d", number, exc_info=True)
             return switch.note_internal_error()
-        finally:
-            switch.observer = listener
 
     def _run_timers(self, now: float) -> list[Record]:
         """Run every timer that is due at `now`, each at its own time."""

@@ -84,7 +84,7 @@ def test_a_listener_is_told_a_time_of_its_own_for_every_packet(bed: Bed) -> None
         if len(times) == 3:
             bed.loop.stop()
 
-    bed.switch.observer = observe
+    bed.switch.listen(observe)
     for _ in range(3):
         bed.capture.feed(STRANGER)
     bed.ready = lambda: None

@@ -174,9 +174,7 @@ class Offline:
             except OSError as error:
                 raise CommandError(f"{path}: {error.strerror}") from None
         if self._is_wanted:
-            from lb_switch.stream.listeners import attach
-
-            attach(self._switch, self._take)
+            self._switch.listen(self._take)
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:

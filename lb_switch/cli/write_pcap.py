@@ -38,9 +38,9 @@ def live(
     if path is None:
         yield
         return
+    from lb_switch.engine.listeners import PACKETS
     from lb_switch.export.file_outlet import FileOutlet, OutletError
     from lb_switch.export.pcapng_file import LiveListener
-    from lb_switch.stream.listeners import attach, detach
 
     try:
         outlet = FileOutlet(path)
@@ -48,11 +48,11 @@ def live(
         raise CommandError(str(error)) from None
     epoch_ns = time.time_ns() - time.monotonic_ns()
     listener = LiveListener(_sides(switch, config, routed), outlet, epoch_ns)
-    attach(switch, listener)
+    switch.listen(listener, PACKETS)
     try:
         yield
     finally:
-        detach(switch, listener)
+        switch.stop_listening(listener)
         outlet.close()
         if listener.complaint:
             click.echo(f"lb-switch: note: {listener.complaint}", err=True)

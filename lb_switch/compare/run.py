@@ -16,6 +16,7 @@ from typing import NamedTuple
 from lb_switch.compare.load import Arrival, Change, Load
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.listeners import PACKETS
 from lb_switch.engine.packet import tcp
 from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
 from lb_switch.engine.packet.flow_key import FlowKey, pack_endpoint
@@ -123,7 +124,7 @@ class _Run:
                 if number in watched:
                     self._watch(number)
                 self._course.chosen.append(self._open(arrivals[number], time))
-                self._switch.observer = None
+                self._switch.stop_listening(self._hear)
             self._sample(time)
         self._run_timers(self._load.span)
         return self._course
@@ -139,13 +140,12 @@ class _Run:
 
     def _watch(self, number: int) -> None:
         """Keep what the engine tells of the packet that opens this arrival."""
-        encoder = Encoder()
+        self._watched, self._encoder = number, Encoder()
+        self._switch.listen(self._hear, PACKETS)
 
-        def listen(event: Event) -> None:
-            if isinstance(event, PacketEvent):
-                self._course.told.setdefault(number, encoder.encode(event))
-
-        self._switch.observer = listen
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, PacketEvent):
+            self._course.told.setdefault(self._watched, self._encoder.encode(event))
 
     def _key(self, arrival: Arrival) -> bytes:
         address, port = pack_endpoint(arrival.client)

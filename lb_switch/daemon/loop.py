@@ -179,8 +179,9 @@ class Loop:
             for fd, _ in ready:
                 if fd == capture_fd:
                     busy = True
-                    # A listener is told when each packet came: every one gets a time of its own.
-                    capture.handle_batch(switch, now, BATCH if switch.observer is None else 1)
+                    # Who listens to packets is told when each came: each gets a time of its own.
+                    limit = BATCH if switch.listeners.packets is None else 1
+                    capture.handle_batch(switch, now, limit)
                 else:
                     self._call(fd, now)
             # The deadline from before the batch may be gone, a new one may have come: ask again.

@@ -8,7 +8,6 @@ struck off, always in all of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.ended import (
@@ -23,7 +22,8 @@ from lb_switch.engine.connections.queues import Queues, is_client_proved, kind_o
 from lb_switch.engine.connections.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.engine.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.engine.connections.tcp_state import ACTIVE, REUSABLE, State
-from lb_switch.engine.events import ConnectionEvent, Event, Stage
+from lb_switch.engine.events import ConnectionEvent, Stage
+from lb_switch.engine.listeners import Listeners
 from lb_switch.engine.nat.path import NatPath
 from lb_switch.engine.nat.port_pool import PortPool
 from lb_switch.engine.packet.flow_key import source_address
@@ -46,6 +46,7 @@ class Bookkeeping:
         queues: Queues,
         snat_ports: tuple[int, int],
         port_secret: bytes,
+        listeners: Listeners,
     ) -> None:
         self._connections = connections
         self._queues = queues
@@ -53,7 +54,7 @@ class Bookkeeping:
         self._source_ports = SourcePorts(connections, snat_ports, port_secret, self._take_port)
         self._ended = {TCP: Ended(MOST, SECONDS), UDP: Ended(MOST, SECONDS_UNPROVED)}
         self._ended_early = {each: Ended(MOST_UNPROVED, SECONDS_UNPROVED) for each in (TCP, UDP)}
-        self.observer: Callable[[Event], None] | None = None
+        self._listeners = listeners
 
     # -- the beginning ---------------------------------------------------------------------
 
@@ -114,8 +115,8 @@ class Bookkeeping:
             template.joined_by(connection, may_prove_it=protocol == UDP and not one_packet)
         real_server.active += 1
         real_server.connections_total += 1
-        if self.observer is not None:
-            self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, state))
+        if self._listeners.connections is not None:
+            self._listeners.connections(ConnectionEvent(now, Stage.OPENED, connection, None, state))
         return connection
 
     def _stands(self, connection: Connection) -> bool:
@@ -147,9 +148,11 @@ class Bookkeeping:
         """
         old, real_server = connection.state, connection.real_server
         self._queues.leave(connection)
-        if self.observer is not None:
+        if self._listeners.connections is not None:
             cause = "its real server took a new one on these ports"
-            self.observer(ConnectionEvent(now, Stage.CLOSED, connection, old, old, cause))
+            self._listeners.connections(
+                ConnectionEvent(now, Stage.CLOSED, connection, old, old, cause)
+            )
         if old not in ACTIVE:
             real_server.inactive -= 1
             real_server.active += 1
@@ -160,8 +163,10 @@ class Bookkeeping:
         connection.last_seen = now
         self._queues.join(connection, now)
         self._connections.note_state(connection, old)
-        if self.observer is not None:
-            self.observer(ConnectionEvent(now, Stage.OPENED, connection, None, connection.state))
+        if self._listeners.connections is not None:
+            self._listeners.connections(
+                ConnectionEvent(now, Stage.OPENED, connection, None, connection.state)
+            )
 
     def change_state(self, connection: Connection, new: State, now: float) -> None:
         """Bring a connection to another state, its deadline and the accounts with it."""
@@ -175,8 +180,8 @@ class Bookkeeping:
             self._connections.note_state(connection, old)
             if connection.path.template is not None:
                 self._note_proof(connection, now)
-        if self.observer is not None:
-            self.observer(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
+        if self._listeners.connections is not None:
+            self._listeners.connections(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
 
     def _note_proof(self, connection: Connection, now: float) -> None:
         """Let persistence remember a client that has proved to be there."""
@@ -219,9 +224,11 @@ class Bookkeeping:
         template = connection.path.template
         if template is not None:
             template.left_by(connection)
-        if self.observer is not None:
+        if self._listeners.connections is not None:
             state = connection.state
-            self.observer(ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause))
+            self._listeners.connections(
+                ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause)
+            )
 
     def _note_end(self, connection: Connection, now: float) -> None:
         books = self._ended if kind_of(connection) in _LONG else self._ended_early

@@ -1,7 +1,7 @@
 """What leaves the engine while somebody listens: values, never strings for a screen.
 
-Nothing here is built while `Switch.observer` is None.  Objects (connections, servers) are the
-engine's own: a listener reads them at once and keeps nothing of them.
+No event is built that nobody wants (`listeners`).  Objects (connections, servers) are the engine's
+own: a listener reads them at once and keeps nothing of them.
 """
 
 from __future__ import annotations
@@ -11,35 +11,17 @@ from typing import Literal, NamedTuple
 
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.tcp_state import Direction, State
-from lb_switch.engine.servers import Explanation, RealServer, VirtualServer
+from lb_switch.engine.outcome import Choice
+from lb_switch.engine.servers import RealServer, VirtualServer
 from lb_switch.engine.verdict import Verdict
-
-
-class Choice(NamedTuple):
-    """Why this real server got the new connection.
-
-    `explanation` is the scheduler's, taken just before it chose; None where persistence decided.
-    `candidates` were usable, `passed_over` are the group's others (down, drained, weight 0).
-    """
-
-    real_server: RealServer
-    explanation: Explanation | None
-    candidates: tuple[RealServer, ...]
-    passed_over: tuple[RealServer, ...]
-
-    def instead(self, another: RealServer, trouble: str) -> Choice:
-        """Return the choice of another one, because of a trouble with this one."""
-        place = str(self.real_server.endpoint)
-        why = f"next after {place}, towards which {trouble}"
-        explanation = Explanation(another, why, {"instead_of": place})
-        return self._replace(real_server=another, explanation=explanation)
 
 
 class PacketEvent(NamedTuple):
     """One packet was handled.
 
     `number` counts the packets told of, from 1.  `before` is the IP packet as it came, `after` as
-    it went on; they are equal unless it was forwarded.  `connection`, `direction`, `old_state` and
+    it went on, both as far as anybody wants them; they are equal unless it was forwarded.  `length`
+    is that of the whole packet as it was captured.  `connection`, `direction`, `old_state` and
     `state` (before and after the packet) are None where the packet belongs to no connection,
     `old_state` also where it opened one, `virtual_server` where it matched none.  `timeout` is how
     many seconds the connection now lives without another packet.
@@ -49,6 +31,7 @@ class PacketEvent(NamedTuple):
     number: int
     before: bytes
     after: bytes
+    length: int
     partial: bool
     verdict: Verdict
     virtual_server: VirtualServer | None = None

@@ -25,21 +25,21 @@ from lb_switch.engine.verdict import Action, Reason
 class FragmentRoad:
     """Decide on fragments.
 
-    `decide_first(packet, now)` decides on a first fragment like on a whole packet;
+    `decide_first(packet, now, explained)` decides on a first fragment like on a whole packet;
     `may_concern(packet)` says whether a fragment may be part of a connection.
     """
 
     def __init__(
         self,
         tracker: FragmentTracker,
-        decide_first: Callable[[Packet, float], Outcome],
+        decide_first: Callable[[Packet, float, bool], Outcome],
         may_concern: Callable[[Packet], bool],
     ) -> None:
         self.tracker = tracker
         self._decide_first = decide_first
         self._may_concern = may_concern
 
-    def take(self, packet: Packet, now: float) -> tuple[Outcome, list[Outcome]]:
+    def take(self, packet: Packet, now: float, explained: bool) -> tuple[Outcome, list[Outcome]]:
         """Decide on a fragment; return also what became of those that waited for it."""
         if self.tracker.find(packet) is None and not self._may_concern(packet):
             return NOT_FOR_THE_SWITCH, []
@@ -49,7 +49,7 @@ class FragmentRoad:
             return drop(Reason.FRAGMENT_REFUSED), []
         waited: list[Outcome] = []
         if not packet.later_fragment:
-            outcome, waited = self._first(packet, datagram, now)
+            outcome, waited = self._first(packet, datagram, now, explained)
         elif datagram.fate is None:
             try:
                 self.tracker.hold(packet, datagram)
@@ -62,9 +62,9 @@ class FragmentRoad:
         return outcome, waited
 
     def _first(
-        self, packet: Packet, datagram: Datagram, now: float
+        self, packet: Packet, datagram: Datagram, now: float, explained: bool
     ) -> tuple[Outcome, list[Outcome]]:
-        outcome = self._decide_first(packet, now)
+        outcome = self._decide_first(packet, now, explained)
         verdict = outcome.verdict
         action = Action.DROP if verdict.action is Action.REPLY else verdict.action
         fate = Fate(action, outcome.connection, outcome.direction, identification.get(packet))

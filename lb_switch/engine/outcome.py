@@ -6,8 +6,28 @@ from typing import NamedTuple
 
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.tcp_state import Direction, State
-from lb_switch.engine.servers import VirtualServer
+from lb_switch.engine.servers import Explanation, RealServer, VirtualServer
 from lb_switch.engine.verdict import Action, Reason, Verdict
+
+
+class Choice(NamedTuple):
+    """Why this real server got the new connection.
+
+    `explanation` is the scheduler's, taken just before it chose; None where persistence decided.
+    `candidates` were usable, `passed_over` are the group's others (down, drained, weight 0).
+    """
+
+    real_server: RealServer
+    explanation: Explanation | None
+    candidates: tuple[RealServer, ...]
+    passed_over: tuple[RealServer, ...]
+
+    def instead(self, another: RealServer, trouble: str) -> Choice:
+        """Return the choice of another one, because of a trouble with this one."""
+        place = str(self.real_server.endpoint)
+        why = f"next after {place}, towards which {trouble}"
+        explanation = Explanation(another, why, {"instead_of": place})
+        return self._replace(real_server=another, explanation=explanation)
 
 
 class Outcome(NamedTuple):
@@ -19,6 +39,8 @@ class Outcome(NamedTuple):
     direction: Direction | None = None
     old_state: State | None = None
     """The connection's state before the packet; None where it opened one."""
+    choice: Choice | None = None
+    """Why a new connection goes where it goes; only where an explanation was asked for."""
 
 
 # Verdicts without packets are made once.

@@ -22,14 +22,13 @@ servers that are out of service together.  One that comes back before their turn
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from lb_switch.engine.bookkeeping import Bookkeeping
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.table import ConnectionTable
 from lb_switch.engine.connections.tcp_state import REUSABLE, Direction, State
 from lb_switch.engine.connections.unsettled import CUT
-from lb_switch.engine.events import Event, SentEvent
+from lb_switch.engine.events import SentEvent
+from lb_switch.engine.listeners import Listeners
 from lb_switch.engine.nat import answers
 from lb_switch.engine.packet.flow_key import reverse
 from lb_switch.engine.packet.parse import Packet
@@ -75,9 +74,11 @@ class Severing:
     `now` is the latest time that it was told, in seconds.
     """
 
-    def __init__(self, connections: ConnectionTable, books: Bookkeeping) -> None:
+    def __init__(
+        self, connections: ConnectionTable, books: Bookkeeping, listeners: Listeners
+    ) -> None:
         self.now = 0.0
-        self.observer: Callable[[Event], None] | None = None
+        self._listeners = listeners
         self._shards = connections.shards[TCP]
         self._books = books
         self._at = 0
@@ -197,9 +198,9 @@ class Severing:
         if packet is None:
             return
         self._packets.append(packet)
-        if self.observer is not None:
+        if self._listeners.packets is not None:
             group = connection.real_server.virtual_server
-            self.observer(SentEvent(self.now, packet, group, connection, to))
+            self._listeners.packets(SentEvent(self.now, packet, group, connection, to))
 
     def cut(self, connection: Connection, packet: Packet, now: float) -> tuple[bytes, ...]:
         """End a connection whose client has just been told so, because of this packet of his.

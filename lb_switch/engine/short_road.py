@@ -1,4 +1,4 @@
-"""The short road: an ordinary packet of a known connection, in one breath.
+"""The short road: an ordinary packet of a known connection, all in a single function.
 
 One unpack reads every field that matters, the flow key among them; one dict lookup finds the
 connection; the translation's data go in by slice assignment and its deltas mend the checksums.
@@ -6,7 +6,7 @@ Nothing is allocated that outlives the call, no view or property is touched, and
 compared by identity: this is the one place where the code is written for the interpreter first.
 A handshake's segments and a FIN, which may change the connection's state, pass by the tracker on
 their way (`tcp_tracking`).  Whatever is in the least unusual (options, fragments, a
-client's SYN, RST, odd lengths) is left to the readable road in `lb_switch.engine.switch`.
+client's SYN, RST, odd lengths) is left to the readable road.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _UDP = struct.Struct("!HH").unpack_from
 _PUT = struct.Struct("!H").pack_into
 
 _HALVES, _TO_SERVER, _TO_CLIENT = HALVES, TO_SERVER, TO_CLIENT
+_PROTOCOLS = (TCP, UDP)
 _NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
 _DONT_FRAGMENT = 0x4000
 _RST_ACK = 0x0014
@@ -43,6 +44,17 @@ _SYN = 0x0002
 _SYN_FIN = 0x0003
 _MIN_DATA_OFFSET = 0x5000
 _LONGEST_HEADERS = 120  # IP and TCP headers with all options: no data offset can lie beyond
+
+
+def flow_of(buffer: bytearray, start: int, length: int) -> tuple[int, bytes] | None:
+    """Return protocol and flow key of a packet whose headers are of the ordinary form, or None."""
+    if length >= _MIN_IPV4 and buffer[start] == 0x45:
+        protocol, key = buffer[start + 9], bytes(buffer[start + 12 : start + 24])
+    elif length >= _MIN_IPV6 and buffer[start] >> 4 == 6:
+        protocol, key = buffer[start + 6], bytes(buffer[start + 8 : start + 44])
+    else:
+        return None
+    return (protocol, key) if protocol in _PROTOCOLS else None
 
 
 class ShortRoad:

@@ -110,8 +110,8 @@ class HealthChecks:
         if found.result.passed is None:
             self._complain_once(f"{checked.name}: {found.result.finding}")
         transition = checked.tracker.take(found.result, now)
-        if self._switch.observer is not None:
-            self._switch.observer(_event(checked, found.result, transition, now))
+        if self._switch.listeners.probes is not None:
+            self._switch.listeners.probes(_event(checked, found.result, transition, now))
         if transition is not None:
             self._change(checked, transition)
 

@@ -5,6 +5,6 @@
                              a recording (a file)
 
 `schema` is the one place where the lines are described; `encode` makes them, `recording` reads them
-back.  Live, they go through pipes to other processes (`live`, `pipe_outlet`, `relay`): a reader that
-is too slow loses lines and is told how many; no packet waits.  Nothing here renders for people.
+back.  Live, they go through pipes to other processes (`live`, `pipe_outlet`, `relay`): a reader
+that is too slow loses lines and is told how many; no packet waits.  Nothing here speaks to people.
 """

@@ -9,7 +9,6 @@ from typing import Any
 
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.events import (
-    Choice,
     ConnectionEvent,
     Event,
     PacketEvent,
@@ -18,6 +17,7 @@ from lb_switch.engine.events import (
     ServerEvent,
     Stage,
 )
+from lb_switch.engine.outcome import Choice
 from lb_switch.engine.packet.flow_key import destination_endpoint, source_endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.engine.servers import AdminState, RealServer, VirtualServer

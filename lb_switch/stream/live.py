@@ -20,7 +20,6 @@ from lb_switch.engine.switch import Switch
 from lb_switch.files.private_file import open_to_write
 from lb_switch.stream import encode
 from lb_switch.stream.encode import Encoder
-from lb_switch.stream.listeners import attach, detach
 from lb_switch.stream.pipe_outlet import PipeOutlet
 from lb_switch.stream.wires import Routed
 
@@ -50,7 +49,7 @@ class Broadcast:
         header = self._encoder.header(switch, hosts, now)
         for outlet in self.outlets:
             outlet.put(header)
-        attach(switch, self)
+        switch.listen(self)
 
     def __call__(self, event: Event) -> None:
         """Take an event.  Whatever goes wrong here costs the event, never the packet."""
@@ -67,11 +66,11 @@ class Broadcast:
             alive |= not outlet.dead
         if not alive:
             _log.warning("nobody reads any more what the packets tell")
-            detach(self._switch, self)
+            self._switch.stop_listening(self)
 
     def finish(self, now: float, patience: float) -> None:
         """Detach, write the last line into every outlet, and close them."""
-        detach(self._switch, self)
+        self._switch.stop_listening(self)
         for outlet in self.outlets:
             if not outlet.dead:
                 outlet.finish(encode.end(now, self._encoder.packets, outlet.dropped), patience)

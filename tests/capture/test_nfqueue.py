@@ -231,7 +231,7 @@ def test_whoever_listens_can_ask_whether_the_host_took_its_hop(
 ) -> None:
     capture = Opened(kernel)
     said: list[bool] = []
-    switch.observer = lambda _event: said.append(capture.routed)
+    switch.listen(lambda _event: said.append(capture.routed))
     kernel.queue(SYN, POSTROUTING if hook == PREROUTING else PREROUTING)
     kernel.queue(SYN, hook)
     capture.handle_batch(switch, 1.0, 64)

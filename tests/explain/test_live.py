@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lb_switch.engine.events import Event
+from lb_switch.engine.listeners import Interest
 from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Action
-from lb_switch.stream.listeners import attach, detach
 from lb_switch.stream.live import Broadcast, Live
 from lb_switch.stream.pipe_outlet import PipeOutlet
 from lb_switch.stream.recording import Recording
@@ -72,10 +72,10 @@ def test_a_dead_reader_is_detached(caplog: pytest.LogCaptureFixture) -> None:
     packet = established(switch)
     readable, writable = os.pipe()
     broadcast = Broadcast(switch, [PipeOutlet(writable, "x")], {}, 0.0)
-    assert switch.observer is broadcast
+    assert len(switch.listeners) == 1
     os.close(readable)
     assert send(switch, packet).action is Action.FORWARD
-    assert switch.observer is None, "with no listener the engine builds no events"
+    assert not switch.listeners, "with no listener the engine builds no events"
     assert "nobody reads any more" in caplog.text
     broadcast.finish(1.0, 1.0)
 
@@ -125,7 +125,7 @@ def test_a_recording_by_a_process_of_its_own(tmp_path: Path) -> None:
     for _ in range(500):
         send(switch, packet, 6.0)
     assert live.close(7.0) == []
-    assert switch.observer is None
+    assert not switch.listeners
     with target.open("rb") as file:
         recording = Recording(file, "rec.jsonl")
         records = list(recording)
@@ -137,7 +137,7 @@ def test_a_recording_that_cannot_be_written(tmp_path: Path) -> None:
     switch = make_switch()
     with pytest.raises(FileNotFoundError):
         Live(switch, 0.0, view=None, record=tmp_path / "no" / "rec.jsonl", hosts={})
-    assert switch.observer is None
+    assert not switch.listeners
 
 
 def test_a_fifo_that_nobody_opens(tmp_path: Path) -> None:
@@ -147,14 +147,14 @@ def test_a_fifo_that_nobody_opens(tmp_path: Path) -> None:
     live = Live(switch, 0.0, view=None, record=fifo, hosts={}, patience=0.2)
     assert send(switch, established(switch)).action is Action.FORWARD
     assert live.close(1.0) == [f"{fifo}: not complete: its reader did not take everything"]
-    assert switch.observer is None
+    assert not switch.listeners
 
 
 def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
     switch = make_switch()
     live = Live(switch, 0.0, view=None, record=Path("/dev/full"), hosts={})
     packet = established(switch)
-    while switch.observer is not None:  # until the writer has given up
+    while switch.listeners:  # until the writer has given up
         assert send(switch, packet).action is Action.FORWARD
     (line,) = live.close(1.0)
     assert line.startswith("/dev/full: ")
@@ -171,14 +171,17 @@ def test_listeners_beside_each_other() -> None:
     def two(_event: Event) -> None:
         heard.append("two")
 
-    for listener in (one, two, one):
-        attach(switch, listener)
+    for listener in (one, two):
+        switch.listen(listener)
     packet = established(switch)
     heard.clear()
     send(switch, packet)
-    assert heard == ["one", "two", "one"]
-    detach(switch, one)
-    assert switch.observer is two
-    detach(switch, two)
-    detach(switch, two)
-    assert switch.observer is None
+    assert heard == ["one", "two"]
+    switch.listen(one, Interest(packets=False))
+    send(switch, packet)
+    assert heard == ["one", "two", "two"], "one changed what it wants"
+    switch.stop_listening(one)
+    assert len(switch.listeners) == 1
+    switch.stop_listening(two)
+    switch.stop_listening(two)
+    assert not switch.listeners

@@ -37,7 +37,7 @@ class File:
         named = {ipaddress.ip_address(ip): name for ip, name in (hosts or {}).items()}
         sides = BothSides(switch.virtual_servers.values(), named)
         self.listener = LiveListener(sides, self.outlet, EPOCH_NS)
-        switch.observer = self._note
+        switch.listen(self._note)
 
     def _note(self, event: Event) -> None:
         self.listener(event)
@@ -328,7 +328,7 @@ def test_what_the_disk_could_not_take_is_told_in_the_file(tmp_path: Path) -> Non
         if isinstance(event, PacketEvent):
             sides.put(event, EPOCH_NS, accept)
 
-    switch.observer = note
+    switch.listen(note)
     for number in range(5):
         Dialogue(switch, client=(f"10.0.1.{number + 20}", 999)).client("S")
     path = tmp_path / "lossy.pcapng"
@@ -357,7 +357,7 @@ def test_a_story_that_fails_costs_no_packet(tmp_path: Path) -> None:
     listener = LiveListener(
         BothSides(switch.virtual_servers.values(), describe=fail), outlet, EPOCH_NS
     )
-    switch.observer = listener
+    switch.listen(listener)
     talk = Dialogue(switch)
     assert talk.client("S").packet.dst == "10.0.2.11"
     assert talk.server("SA").packet.src == VIP[0]
@@ -370,7 +370,7 @@ def test_a_story_that_fails_costs_no_packet(tmp_path: Path) -> None:
 def test_a_recorded_time_before_1970_is_one_clear_line(tmp_path: Path) -> None:
     switch = make_switch()
     events: list[Event] = []
-    switch.observer = events.append
+    switch.listen(events.append)
     Dialogue(switch).client("S")
     event = events[-1]
     assert isinstance(event, PacketEvent)
@@ -389,8 +389,8 @@ def test_a_recorded_time_before_1970_is_one_clear_line(tmp_path: Path) -> None:
 def test_the_line_says_who_whom_why_and_what_changed() -> None:
     switch = make_switch(scheduler="lc")
     lines: list[str] = []
-    switch.observer = lambda event: (
-        lines.append(one_line(event)) if isinstance(event, PacketEvent) else None
+    switch.listen(
+        lambda event: lines.append(one_line(event)) if isinstance(event, PacketEvent) else None
     )
     talk = Dialogue(switch)
     talk.handshake()

@@ -62,7 +62,7 @@ def _told_by(switch: Switch) -> tuple[list[Event], list[bytes]]:
         events.append(event)
         lines.append(encoder.encode(event))
 
-    switch.observer = listen
+    switch.listen(listen)
     return events, lines
 
 

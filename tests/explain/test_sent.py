@@ -14,7 +14,6 @@ from lb_switch.explain.views import make
 from lb_switch.export.both_sides import BothSides
 from lb_switch.export.file_outlet import FileOutlet
 from lb_switch.export.pcapng_file import LiveListener
-from lb_switch.stream.listeners import attach
 from lb_switch.stream.recording import Recording
 from lb_switch.stream.schema import ConnectionRecord, PacketRecord, SentRecord
 from tests.explain.told import Teller
@@ -98,7 +97,7 @@ def test_both_sides_have_it(tmp_path: Path) -> None:
     switch = make_switch()
     outlet = FileOutlet(tmp_path / "both.pcapng")
     listener = LiveListener(BothSides(switch.virtual_servers.values()), outlet, 10**18)
-    attach(switch, listener)
+    switch.listen(listener)
     waits(switch)
     outlet.close()
     assert listener.complaint == ""

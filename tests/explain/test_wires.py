@@ -56,7 +56,7 @@ def ttl(packet: bytes) -> int:
 
 def event_of(packet: bytes, switch: Any) -> PacketEvent:
     events: list[Event] = []
-    switch.observer = events.append
+    switch.listen(events.append)
     send(switch, packet)
     (event,) = [each for each in events if isinstance(each, PacketEvent)]
     return event
@@ -140,7 +140,7 @@ def test_diff_and_pcapng_tell_the_same(
         lines.append(encoder.encode(event))
         listener(event)
 
-    switch.observer = listen
+    switch.listen(listen)
     for packet in (tcp(client, vip, "S"), tcp(rips[0], client, "SA")):
         send(switch, with_ttl(packet, 63 if routed else 64))
     outlet.close()

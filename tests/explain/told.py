@@ -60,13 +60,13 @@ class Teller:
         self.encoder = Encoder()
         self.lines = [self.encoder.header(switch, HOSTS, now)]
         self._switch = switch
-        switch.observer = self.take
+        switch.listen(self.take)
 
     def take(self, event: Event) -> None:
         self.lines.append(self.encoder.encode(event))
 
     def finish(self, now: float) -> list[bytes]:
-        self._switch.observer = None
+        self._switch.stop_listening(self.take)
         self.lines.append(encode.end(now, self.encoder.packets, 0))
         return self.lines
 

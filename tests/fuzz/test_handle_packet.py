@@ -177,7 +177,7 @@ def test_it_notices_a_dropped_packet_that_was_rewritten(monkeypatch: pytest.Monk
     from lb_switch.engine import outcome
 
     changed = Verdict(Action.DROP, Reason.UDP_ZERO_CHECKSUM)
-    monkeypatch.setattr("lb_switch.engine.switch.NEW", changed)
+    monkeypatch.setattr("lb_switch.engine.readable_road.NEW", changed)
     with pytest.raises((FindingError, InvariantError)):
         everything()
     assert outcome.NEW is not changed

@@ -1,6 +1,6 @@
 """A small world that a string of bytes drives: what the fuzzer's input means.
 
-Two switches in the same state see the same packets; one of them has a listener, so that it takes
+Two switches in the same state see the same packets; one of them tells of each, or has each take
 the readable road only.  Every input is valid: bytes that run out read as zero, and numbers wrap.
 The world is small on purpose (two clients, four ports, tables of a few entries), so that random
 bytes meet the same connection again and again.
@@ -27,7 +27,6 @@ from collections import Counter
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.fragments import FragmentTracker
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.engine.events import Event
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import TCP, UDP
@@ -36,6 +35,7 @@ from lb_switch.engine.scheduling.persistence import Persistence
 from lb_switch.engine.servers import AdminState, OnDown, RealServer, VirtualServer
 from lb_switch.engine.switch import Settings, Switch
 from lb_switch.engine.verdict import Action, Reason, Verdict
+from tests.support.roads import ReadableSwitch, ignore
 from tests.support.soundness import layout, repaired, soundness
 from tests.support.wire import tcp_segment, udp_datagram
 
@@ -132,9 +132,9 @@ def turned(data: bytes) -> bytes:
     return bytes(packet)
 
 
-def make_switch(first: int, second: int) -> Switch:
+def make_switch(kind: type[Switch], first: int, second: int) -> Switch:
     """Build a switch as two bytes of the input say."""
-    switch = Switch(
+    switch = kind(
         Settings(
             max_connections=1 + (first & 7),
             max_half_open_per_source=first >> 3 & 3,
@@ -143,7 +143,8 @@ def make_switch(first: int, second: int) -> Switch:
         )
     )
     if second & 1:
-        switch._fragment_road.tracker = FragmentTracker(max_datagrams=2, max_held_bytes=200)
+        tracker = FragmentTracker(max_datagrams=2, max_held_bytes=200)
+        switch._readable_road._fragment_road.tracker = tracker
     for version in (0, 1):
         for name, protocol, port, real_port in SERVICES:
             full = name.endswith("full")
@@ -164,18 +165,17 @@ def make_switch(first: int, second: int) -> Switch:
     return switch
 
 
-def ignore(event: Event) -> None:
-    """Listen, so that every packet takes the readable road."""
-
-
 class World:
     """Two switches, the clock, and the oracle."""
 
     def __init__(self, data: bytes) -> None:
         self.input = Input(data)
         first, second = self.input.byte(), self.input.byte()
-        self.switches = (make_switch(first, second), make_switch(first, second))
-        self.switches[1].observer = ignore
+        told = (first ^ second) & 3 == 3
+        other = make_switch(Switch if told else ReadableSwitch, first, second)
+        if told:
+            other.listen(ignore)
+        self.switches = (make_switch(Switch, first, second), other)
         self.groups = [list(switch.virtual_servers.values()) for switch in self.switches]
         self.now = 0.0
         self.packets = 0

@@ -138,7 +138,7 @@ def test_what_is_no_news_does_not_touch_the_group() -> None:
 def test_every_probe_and_every_change_is_an_event() -> None:
     web = group(11)
     scene = Scene(web)
-    scene.switch.observer = scene.events.append
+    scene.switch.listen(scene.events.append)
     scene.take(1, REFUSED, PASS)
     (server,) = web.real_servers
     assert scene.events == [

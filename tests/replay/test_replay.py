@@ -100,11 +100,11 @@ def test_a_listener_of_the_switch_hears_every_packet_and_stays() -> None:
     heard: list[Event] = []
     switch = make_switch()
     listener: Callable[[Event], None] = heard.append
-    switch.observer = listener
+    switch.listen(listener)
     results = replayed(switch, framed("raw", SYN), framed("raw", STRAY, 1))
     told = [event for event in heard if isinstance(event, PacketEvent)]
     assert told == [result.event for result in results]
-    assert switch.observer is listener
+    assert len(switch.listeners) == 1
 
 
 # -- link types --------------------------------------------------------------------------------
@@ -227,10 +227,16 @@ class Watched(Switch):
         self.released: tuple[bytes, ...] = ()
 
     def handle_packet(
-        self, buffer: bytearray, start: int, length: int, now: float, partial: bool = False
+        self,
+        buffer: bytearray,
+        start: int,
+        length: int,
+        now: float,
+        partial: bool = False,
+        readable: bool = False,
     ) -> Verdict:
         self.calls.append(("packet", now))
-        return super().handle_packet(buffer, start, length, now, partial)
+        return super().handle_packet(buffer, start, length, now, partial, readable)
 
     def next_deadline(self) -> float | None:
         return self.deadlines[0] if self.deadlines else None
@@ -323,11 +329,17 @@ def test_connections_expire_by_the_clock_of_the_capture() -> None:
 def test_an_exception_in_the_engine_costs_one_packet(caplog: pytest.LogCaptureFixture) -> None:
     class Faulty(Switch):
         def handle_packet(
-            self, buffer: bytearray, start: int, length: int, now: float, partial: bool = False
+            self,
+            buffer: bytearray,
+            start: int,
+            length: int,
+            now: float,
+            partial: bool = False,
+            readable: bool = False,
         ) -> Verdict:
             if now == 1:
                 raise IndexError("out of range")
-            return super().handle_packet(buffer, start, length, now, partial)
+            return super().handle_packet(buffer, start, length, now, partial, readable)
 
     with caplog.at_level(logging.ERROR):
         results = replayed(Faulty(), *[framed("raw", SYN, time) for time in (0, 1, 2)])

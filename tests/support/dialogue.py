@@ -37,9 +37,10 @@ def make_switch(
     scheduler: str = "rr",
     settings: Settings | None = None,
     protocols: tuple[int, ...] = (TCP_NUMBER, UDP_NUMBER),
+    kind: type[Switch] = Switch,
 ) -> Switch:
     """Return a switch that serves `vip` by TCP (`web`) and UDP (`dns`)."""
-    switch = Switch(settings)
+    switch = kind(settings)
     for name, protocol in (("web", TCP_NUMBER), ("dns", UDP_NUMBER)):
         if protocol in protocols:
             servers = [RealServer(endpoint(rip)) for rip in rips]

@@ -7,10 +7,11 @@ import pytest
 from lb_switch.engine.events import Event, PacketEvent
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.packet.protocol import TCP, UDP
+from lb_switch.engine.readable_road import OTHERS
 from lb_switch.engine.scheduling.catalogue import make
 from lb_switch.engine.scheduling.persistence import Persistence
 from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
-from lb_switch.engine.switch import OTHERS, Settings, Switch
+from lb_switch.engine.switch import Settings, Switch
 from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import Seen, endpoint, send
 from tests.support.packets import tcp, udp
@@ -152,7 +153,7 @@ def test_the_search_is_bounded() -> None:
 def test_why_it_is_another_is_told() -> None:
     shared = Shared("10.0.{}.", TCP)
     told: list[Event] = []
-    shared.switch.observer = told.append
+    shared.switch.listen(told.append)
     taken = shared.open(0).packet.dst
     chosen = shared.open(1).packet.dst
     assert chosen != taken

@@ -45,7 +45,7 @@ class Talk:
         self.switch = Switch(Settings())
         self.events: list[Event] = []
         if observed:
-            self.switch.observer = self.events.append
+            self.switch.listen(self.events.append)
         group = VirtualServer(
             "web",
             endpoint(self.vip),
@@ -170,7 +170,7 @@ def test_one_that_the_real_server_takes_is_a_new_connection(old: Talk) -> None:
 
 
 def test_it_is_told_as_the_end_of_one_and_the_beginning_of_another(old: Talk) -> None:
-    old.switch.observer = old.events.append
+    old.switch.listen(old.events.append)
     old.begin_anew()
     old.client("S")
     state = old.state()

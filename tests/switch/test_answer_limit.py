@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
-from lb_switch.engine.events import PacketEvent
+from lb_switch.engine.events import Event, PacketEvent
 from lb_switch.engine.nat.answer_limit import AnswersPerSecond
 from lb_switch.engine.switch import Settings, Switch
 from lb_switch.engine.verdict import Action, Reason
@@ -178,10 +178,10 @@ def test_a_first_fragment_is_refused_within_the_limit_too() -> None:
 
 def test_a_listener_changes_nothing_about_it() -> None:
     switch = make_switch(settings=ONE_OF_EACH)
-    told: list[PacketEvent] = []
-    switch.observer = told.append  # type: ignore[assignment]
+    told: list[Event] = []
+    switch.listen(told.append)
     outcomes(switch, ping(CLIENT, VIP), 60, 0.0)
-    assert Counter(each.verdict.reason for each in told) == {
+    assert Counter(each.verdict.reason for each in told if isinstance(each, PacketEvent)) == {
         Reason.ECHO_TO_VIP: 50,
         Reason.ANSWER_LIMIT: 10,
     }

@@ -13,7 +13,7 @@ from tests.support.packets import edited, tcp
 
 def listen(talk: Dialogue) -> list[Event]:
     events: list[Event] = []
-    talk.switch.observer = events.append
+    talk.switch.listen(events.append)
     return events
 
 

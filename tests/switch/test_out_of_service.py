@@ -203,7 +203,7 @@ def test_each_change_is_told_with_its_cause() -> None:
     switch = make_switch()
     server = switch.virtual_servers["web"].real_servers[0]
     events: list[Event] = []
-    switch.observer = events.append
+    switch.listen(events.append)
     switch.set_health(server, False, "connect refused", 1.0)
     switch.set_admin_state(server, AdminState.DRAIN, 2.0)
     switch.set_weight(server, 5, 3.0)

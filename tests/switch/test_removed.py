@@ -20,6 +20,7 @@ from tests.support.dialogue import (
     send,
 )
 from tests.support.packets import udp
+from tests.support.roads import ReadableSwitch
 
 ENDS = {False: (CLIENT, VIP, RIPS[:2]), True: (CLIENT6, VIP6, RIPS6)}
 
@@ -31,10 +32,8 @@ def six(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(params=[False, True], ids=["short_road", "readable_road"])
 def switch(request: pytest.FixtureRequest, six: bool) -> Switch:
-    switch = make_switch(ENDS[six][1], ENDS[six][2])
-    if request.param:
-        switch.observer = lambda _event: None
-    return switch
+    kind = ReadableSwitch if request.param else Switch
+    return make_switch(ENDS[six][1], ENDS[six][2], kind=kind)
 
 
 def test_its_tcp_client_is_told_at_its_next_segment(switch: Switch, six: bool) -> None:

@@ -42,6 +42,7 @@ from tests.support.dialogue import (
     send,
 )
 from tests.support.packets import corrupted, edited, ip, recomputed, tcp, udp
+from tests.support.roads import ReadableSwitch, ignore
 from tests.support.soundness import soundness
 
 Place = tuple[str, int]
@@ -856,12 +857,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("observed", [False, True], ids=["", "observed"])
+@pytest.mark.parametrize("how", ["", "told", "readable"])
 @pytest.mark.parametrize(("each", "net"), CASES)
-def test_row(each: Row, net: Net, observed: bool) -> None:
-    switch = make_switch(net.vip, (net.rip,), settings=each.settings)
-    if observed:
-        switch.observer = lambda _event: None
+def test_row(each: Row, net: Net, how: str) -> None:
+    kind = ReadableSwitch if how == "readable" else Switch
+    switch = make_switch(net.vip, (net.rip,), settings=each.settings, kind=kind)
+    if how == "told":
+        switch.listen(ignore)
     each.prepare(switch, net)
     for number, step in enumerate(each.steps(net)):
         if step.first is not None:

@@ -124,7 +124,7 @@ class Simulation:
         self.rng = random.Random(seed)
         self.switch = Switch(Settings(max_connections=BOUND))
         if observed:
-            self.switch.observer = self.listen
+            self.switch.listen(self.listen)
         self.told: Counter[str] = Counter()
         self.now = 0.0
         self.groups: list[VirtualServer] = []

@@ -191,7 +191,7 @@ def test_every_packet_is_counted_once_and_told_once() -> None:
     for data in packets:
         send(switch, data)
     assert sum(switch.counters.values()) == len(packets)
-    switch.observer = observe
+    switch.listen(observe)
     for data in packets:
         send(switch, data, now=3.5)
     assert sum(switch.counters.values()) == 2 * len(packets)
