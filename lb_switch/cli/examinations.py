@@ -131,6 +131,9 @@ _QUEUE_RULES = {
     "mangle": "{program} -t mangle -A POSTROUTING -j NFQUEUE --queue-num 0 --queue-bypass",
 }
 
+_FRAGMENT_RULE = 'iptables -t raw -A PREROUTING -m u32 --u32 "4&0x3fff=0x2000" -j ACCEPT'
+"""How IPv4's first fragments are told from later ones."""
+
 _BIND_QUEUE = (
     "import netfilterqueue; q = netfilterqueue.NetfilterQueue(); q.bind(0, print); q.unbind()"
 )
@@ -143,6 +146,9 @@ def nfqueue(needed: bool) -> Iterator[Finding]:
             complaint = _try_apart(rule.format(program=program))
             what = f"NFQUEUE in {program}'s {table}"
             yield Finding(what, not complaint, complaint, _queue_fix(complaint), needed)
+    complaint = _try_apart(_FRAGMENT_RULE)
+    fix = _queue_fix(complaint).replace("xt_NFQUEUE nfnetlink_queue", "xt_u32")
+    yield Finding("the u32 match of iptables", not complaint, complaint, fix, needed)
     complaint = _try_apart(f"exec {shlex.join(interpreter.code(_BIND_QUEUE))}")
     yield Finding("a queue can be bound", not complaint, complaint, _queue_fix(complaint), needed)
 

@@ -39,6 +39,8 @@ class Wanted(NamedTuple):
     record: Path | None
     only: tuple[str, ...] = ()
     """Words that narrow the view; the recording has everything."""
+    changed: bool = False
+    """Of the diff: leave out what stayed as it was."""
 
 
 only_option = click.option(
@@ -50,7 +52,7 @@ only_option = click.option(
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --explain, --only, --view and --record; they arrive under these names."""
+    """Add --explain, --only, --view, --changed and --record; they arrive under these names."""
     for option in (
         click.option(
             "--record",
@@ -64,6 +66,9 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             help="Explain by this view; --explain alone means story.",
         ),
         only_option,
+        click.option(
+            "--changed", is_flag=True, help="With --view diff: leave out what stayed as it was."
+        ),
         click.option("--explain", is_flag=True, help="Let every packet explain itself."),
     ):
         command = option(command)
@@ -75,13 +80,16 @@ def wanted(
     view: ViewName | None,
     record: Path | None,
     only: tuple[str, ...],
+    changed: bool,
     config: Config,
 ) -> Wanted:
     """Return what the options mean together.  Bad usage is told."""
     if only and not explain and view is None:
         raise click.UsageError("--only narrows --explain or --view.", click.get_current_context())
+    if changed and view != "diff":
+        raise click.UsageError("--changed goes with --view diff.", click.get_current_context())
     check_only(only, _hosts(config))
-    return Wanted(view or ("story" if explain else None), record, only)
+    return Wanted(view or ("story" if explain else None), record, only, changed)
 
 
 def check_only(only: tuple[str, ...], hosts: Mapping[str, str]) -> Only | None:
@@ -124,6 +132,7 @@ def live(
         from lb_switch.stream.live import Live
 
         narrowed = [argument for word in what.only for argument in ("--only", word)]
+        narrowed += ["--changed"] * what.changed
         view = None if what.view is None else [what.view, *narrowed]
         hosts = _hosts(config)
         try:
@@ -229,7 +238,7 @@ class Offline:
             from lb_switch.stream.recording import Recording
 
             header = Recording([line], "replay").header
-            self._view = views.make(name, header, Style.of(sys.stdout))
+            self._view = views.make(name, header, Style.of(sys.stdout), changed=self._what.changed)
             self._only = check_only(self._what.only, header.hosts)
             write(self._view.begin())
         else:

@@ -9,7 +9,7 @@ add     virtual_server, real_server, [protocol],          puts a real server int
         [weight]
 add     virtual_server, name, [protocol], [scheduler]     serves another VIP and port
 remove  virtual_server, real_server, [protocol], [live]   takes a real server out of its group
-remove  virtual_server, [protocol]                        takes no new connections for a VIP
+remove  virtual_server, [protocol], [live]                takes no new connections for a VIP
 reload                                                    reads the configuration file again
 ======  ================================================  ========================================
 
@@ -17,8 +17,8 @@ reload                                                    reads the configuratio
 address, with `:PORT` where the group has several real servers there; `protocol` is tcp or udp, and
 needed only where both are served at one VIP and port (a virtual server is added for tcp if it is
 missing); `state` is ready, drain or maint; `weight` is a whole number from 0 to 65535; `scheduler`
-is rr if missing; `live` says what becomes of the real server's live connections: drain (if missing:
-they go on, those of UDP for one more UDP timeout) or now (they follow `on_down`).
+is rr if missing; `live` says what becomes of live connections: drain (if missing: they go on, those
+of a real server's by UDP for one more UDP timeout) or now (they follow `on_down`).
 
 The result is a list of what changed, a line each; it is empty if everything was so already.  What
 is refused changes nothing.
@@ -95,14 +95,11 @@ class Changes:
 
     def _remove(self, request: Request) -> list[str]:
         operations = self._operations
-        if "real_server" in request:
-            _only(request, "virtual_server", "real_server", "protocol", "live")
-        else:
-            _only(request, "virtual_server", "protocol")
+        _only(request, "virtual_server", "real_server", "protocol", "live")
         virtual_server = operations.virtual_server(*_place(request))
-        if "real_server" not in request:
-            return operations.remove_virtual_server(virtual_server)
         at_once = _one_of(request, "live", _LIVE) == "now"
+        if "real_server" not in request:
+            return operations.remove_virtual_server(virtual_server, at_once=at_once)
         place = _who(request, "real_server")
         real_server = operations.real_server(virtual_server, place, or_lingering=at_once)
         return operations.remove_real_server(virtual_server, real_server, at_once=at_once)

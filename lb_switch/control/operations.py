@@ -115,9 +115,19 @@ class Operations:
         with _said_in_one_line():
             return self._change_to(edit.add_virtual_server(self.config, table))
 
-    def remove_virtual_server(self, virtual_server: VirtualServer) -> list[str]:
-        """Take no new connections for it; live ones go on."""
-        return self._change_to(edit.remove_virtual_server(self.config, self._index(virtual_server)))
+    def remove_virtual_server(
+        self, virtual_server: VirtualServer, *, at_once: bool = False
+    ) -> list[str]:
+        """Take no new connections for it.
+
+        Live ones go on; with `at_once` they follow its `on_down` from now on.
+        """
+        index = self._index(virtual_server)
+        lines = self._change_to(edit.remove_virtual_server(self.config, index))
+        if at_once:
+            for real_server in virtual_server.lingering:
+                lines += _ended(virtual_server, real_server)
+        return lines
 
     def add_real_server(
         self, virtual_server: VirtualServer, endpoint: Endpoint, weight: object
@@ -146,13 +156,7 @@ class Operations:
         if real_server in virtual_server.real_servers:
             index, endpoint = self._index(virtual_server), real_server.endpoint
             lines = self._change_to(edit.remove_real_server(self.config, index, endpoint))
-        if at_once and virtual_server.on_down != "keep":
-            virtual_server.end_lingering(real_server)
-        if at_once and real_server.has_connections:
-            count = real_server.active + real_server.inactive
-            how = f"on_down = {virtual_server.on_down!r}"
-            lines.append(f"{virtual_server.name}: connections there: {count}, by {how}")
-        return lines
+        return lines + _ended(virtual_server, real_server) if at_once else lines
 
     def set_real_server(
         self,
@@ -324,6 +328,17 @@ class Operations:
             for place, each in self._departed.items()
             if each not in present and each.lingering
         }
+
+
+def _ended(virtual_server: VirtualServer, real_server: RealServer) -> list[str]:
+    """Have the connections of a removed real server follow `on_down`; return a line if any are."""
+    if virtual_server.on_down != "keep":
+        virtual_server.end_lingering(real_server)
+    if not real_server.has_connections:
+        return []
+    count = real_server.active + real_server.inactive
+    how = f"on_down = {virtual_server.on_down!r}"
+    return [f"{virtual_server.name}: connections to {real_server.endpoint}: {count}, by {how}"]
 
 
 def _gone(before: Arrangement, after: Arrangement) -> list[RealServer]:

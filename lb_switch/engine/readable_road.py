@@ -133,7 +133,7 @@ class ReadableRoad:
             ours = packet.destination in self._directory.own_addresses
             return drop(Reason.FRAGMENTED_ICMP) if ours else NOT_FOR_THE_SWITCH
         if is_error(packet):
-            return self._icmp_error(packet)
+            return self._icmp_error(packet, now)
         kind = packet.buffer[packet.l4]
         ours = packet.destination in self._directory.own_addresses
         if not ours or (packet.version == 6 and kind in icmp.V6_NEIGHBOUR_TYPES):
@@ -150,7 +150,7 @@ class ReadableRoad:
             return Outcome(Verdict(Action.REPLY, Reason.ECHO_TO_VIP, (reply,)))
         return drop(Reason.UNSUPPORTED_PROTOCOL)
 
-    def _icmp_error(self, packet: Packet) -> Outcome:
+    def _icmp_error(self, packet: Packet, now: float) -> Outcome:
         """Translate an error about a packet of a connection; it changes nothing else there."""
         quoted = quoted_packet(packet)
         if quoted is not None:
@@ -168,6 +168,9 @@ class ReadableRoad:
                 translate_error(packet, quoted, original_key, reply_key, to_server=to_server)
                 self._identifications.renew(packet)
                 return Outcome(ICMP_ERROR, connection=connection, direction=direction)
+            if self._books.has_ended(quoted.protocol, key, now, begins=False):
+                # What a real server, or a router on its side, says would show the client its RIP.
+                return drop(Reason.ENDED_CONNECTION)
         ours = packet.destination in self._directory.own_addresses
         action = Action.DROP if ours else Action.PASS
         return Outcome(Verdict(action, Reason.UNKNOWN_ICMP_ERROR))

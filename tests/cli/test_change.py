@@ -80,14 +80,20 @@ def test_remove_says_what_becomes_of_live_connections(run: Run, live: Live) -> N
     Dialogue(live.switch).handshake()
     result = run("remove", VIP, RIP, "--now")
     assert result.stdout == (
-        "web: real server 10.0.2.11:8080 removed\nweb: connections there: 1, by on_down = 'reset'\n"
+        "web: real server 10.0.2.11:8080 removed\n"
+        "web: connections to 10.0.2.11:8080: 1, by on_down = 'reset'\n"
     )
     assert run("remove", VIP, "10.0.2.12:8080", "--drain").stdout == (
         "web: real server 10.0.2.12:8080 removed\n"
     )
-    wrong = run("remove", VIP, "--now")
-    assert wrong.exit_code == 2
-    assert "--drain and --now are about a real server: give its RIP:PORT" in wrong.stderr
+
+
+def test_remove_a_virtual_server_says_the_same(run: Run, live: Live) -> None:
+    Dialogue(live.switch).handshake()
+    assert run("remove", "web", "--now").stdout == (
+        "web: virtual server tcp 10.0.1.100:80 removed\n"
+        "web: connections to 10.0.2.11:8080: 1, by on_down = 'reset'\n"
+    )
 
 
 def test_reload(run: Run, live: Live) -> None:

@@ -59,6 +59,17 @@ def test_what_only_the_other_capture_needs_is_not_missing(
     )
 
 
+def test_nfqueue_needs_to_tell_first_fragments(run: Run, complaints: dict[str, str]) -> None:
+    complaints["-m u32"] = "Extension u32 revision 0 not supported, missing kernel module?"
+    assert run("doctor").exit_code == 0
+    result = run("doctor", "--capture", "nfqueue")
+    assert result.exit_code == 1
+    assert (
+        "MISSING  the u32 match of iptables: Extension u32 revision 0 not supported, missing kernel"
+        " module? [fix: modprobe xt_u32 (the kernel may lack them), or use capture tun]"
+    ) in result.stdout.splitlines()
+
+
 def test_without_capabilities(run: Run, complaints: dict[str, str]) -> None:
     privileges.STATUS.write_text("CapEff:\t0000000000000000\n")
     result = run("doctor", "--json")

@@ -77,6 +77,14 @@ def test_every_command_that_works_offline_takes_it(run: Run, command: list[str],
     assert line in result.stdout
 
 
+def test_replay_shows_what_changed_alone(run: Run) -> None:
+    whole = run("replay", "--example", "--view", "diff").stdout
+    changed = run("replay", "--example", "--view", "diff", "--changed").stdout
+    assert changed.partition("Packets ")[0] == run("explain", "diff", "--example", "--changed").stdout
+    assert "    source port" in whole
+    assert len(changed) < len(whole) / 2
+
+
 def test_outputs_of_the_example(run: Run, tmp_path: Path) -> None:
     both, picture = tmp_path / "both.pcapng", tmp_path / "ladder.svg"
     assert run("replay", "--example", "--write-pcap", both).exit_code == 0
@@ -94,7 +102,11 @@ def test_outputs_of_the_example(run: Run, tmp_path: Path) -> None:
         (["replay", "--example", "lb.toml"], "--example brings its own CONFIG and IN.pcap."),
         (["compare"], "Missing argument 'CONFIG' (or"),
         (["compare", "--example", "lb.toml"], "--example brings its own CONFIG."),
-        (["explain", "story"], "Missing option '--from'."),
+        (["explain", "story"], "Missing option '--from' (or try --example)."),
+        (["explain", "diff", "--example", "--from", "x"], "--example brings its own recording"),
+        (["explain", "ladder", "--from", "x", "--example"], "--example brings its own recording"),
+        (["replay", "--example", "--changed"], "--changed goes with --view diff."),
+        (["replay", "--example", "--view", "ladder", "--changed"], "--changed goes with"),
     ],
 )
 def test_what_is_missing_or_too_much(run: Run, command: list[str], said: str) -> None:

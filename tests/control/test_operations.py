@@ -456,7 +456,7 @@ def removed_at_once(live: Live, on_down: str) -> Dialogue:
     assert dialogue.rip == ("10.0.2.11", 8080)
     assert live.ask("remove", virtual_server=VIP, real_server=RIPS[0], live="now") == [
         "web: real server 10.0.2.11:8080 removed",
-        f"web: connections there: 1, by on_down = {on_down!r}",
+        f"web: connections to 10.0.2.11:8080: 1, by on_down = {on_down!r}",
     ]
     return dialogue
 
@@ -527,6 +527,70 @@ def test_removed_now_the_next_datagram_is_scheduled_anew(live: Live) -> None:
     assert (seen.reason, seen.packet.dst) == (Reason.RESCHEDULED, "10.0.2.12")
 
 
+SIX = """
+[[virtual_server]]
+name = "web6"
+address = "[2001:db8:1::100]:80"
+
+  [[virtual_server.real_server]]
+  address = "[2001:db8:2::11]:8080"
+
+[[virtual_server]]
+name = "dns6"
+address = "[2001:db8:1::100]:80"
+protocol = "udp"
+
+  [[virtual_server.real_server]]
+  address = "[2001:db8:2::11]:53"
+"""
+FAMILIES = {
+    4: (("10.0.1.11", 40000), ("10.0.1.100", 80), "web", "dns"),
+    6: (("2001:db8:1::11", 40000), ("2001:db8:1::100", 80), "web6", "dns6"),
+}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_virtual_server_removed_now_ends_its_tcp_connections(live: Live, version: int) -> None:
+    client, vip, web_name, _ = FAMILIES[version]
+    live.reload(web() + SIX)
+    dialogue = Dialogue(live.switch, client, vip)
+    dialogue.handshake()
+    lines = live.ask("remove", virtual_server=web_name, live="now")
+    assert lines[1].endswith(": 1, by on_down = 'reset'")
+    seen = dialogue.client("PA", b"more")
+    assert seen.reason is Reason.REAL_SERVER_DOWN
+    assert seen.told[0]["TCP"].flags.R
+    assert dialogue.rip is not None
+    assert seen.told[1].dst == dialogue.rip[0]
+    dialogue.wait(12)
+    assert len(live.switch.connections) == 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_virtual_server_removed_now_lets_go_of_its_udp_clients(live: Live, version: int) -> None:
+    client, vip, _, dns_name = FAMILIES[version]
+    live.reload(web() + DNS + SIX)
+    question = udp(client, vip, b"a question")
+    assert send(live.switch, question).reason is Reason.NEW_CONNECTION
+    assert live.ask("remove", virtual_server=dns_name, protocol="udp", live="now")[1:] != []
+    assert send(live.switch, question, 1.0).reason is Reason.NO_VIRTUAL_SERVER
+    assert len(live.switch.connections) == 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_virtual_server_that_is_drained_keeps_them(live: Live, version: int) -> None:
+    client, vip, web_name, dns_name = FAMILIES[version]
+    live.reload(web() + DNS + SIX)
+    dialogue = Dialogue(live.switch, client, vip)
+    dialogue.handshake()
+    question = udp(client, vip, b"a question")
+    send(live.switch, question)
+    for name, how in ((web_name, "drain"), (dns_name, None)):
+        assert len(live.ask("remove", virtual_server=name, live=how)) == 1
+    assert dialogue.client("PA", b"more").reason is Reason.KNOWN_CONNECTION
+    assert send(live.switch, question, 1.0).reason is Reason.KNOWN_CONNECTION
+
+
 def test_a_drain_can_be_cut_short(live: Live) -> None:
     live.reload(web() + TWO_DNS)
     send(live.switch, QUESTION)
@@ -534,7 +598,7 @@ def test_a_drain_can_be_cut_short(live: Live) -> None:
     live.ask("remove", **place)
     assert send(live.switch, QUESTION, 1.0).packet.dst == "10.0.2.11"
     assert live.ask("remove", **place, live="now") == [
-        "dns: connections there: 1, by on_down = 'reset'"
+        "dns: connections to 10.0.2.11:53: 1, by on_down = 'reset'"
     ]
     assert send(live.switch, QUESTION, 2.0).packet.dst == "10.0.2.12"
     with pytest.raises(RequestError, match="has no real server"):
@@ -558,7 +622,10 @@ NONSENSE = [
         {"verb": "remove", "virtual_server": VIP, "real_server": RIPS[0], "live": "later"},
         "remove: live: 'later' is none of drain, now",
     ),
-    ({"verb": "remove", "virtual_server": VIP, "live": "now"}, "remove: unknown field 'live'"),
+    (
+        {"verb": "remove", "virtual_server": VIP, "live": "later"},
+        "remove: live: 'later' is none of drain, now",
+    ),
     ({"verb": "set"}, "set: virtual_server is not a string ADDRESS:PORT"),
     ({"verb": "set", "virtual_server": 7}, "set: virtual_server is not a string ADDRESS:PORT"),
     (

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from scapy.layers.inet import ICMP, IP
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
+from scapy.packet import Raw
 
 from lb_switch.engine.connections import ended
 from lb_switch.engine.connections.ended import Ended
@@ -157,3 +160,26 @@ def test_a_flood_does_not_push_out_who_was_there() -> None:
     for number in range(3 * ended.MOST_UNPROVED):
         send(talk.switch, tcp((f"10.9.{number >> 8}.{number & 255}", 1), VIP, "S"), talk.now)
     assert talk.server("PA", b"late").reason is Reason.ENDED_CONNECTION
+
+
+@FAMILIES
+def test_an_icmp_error_about_a_forgotten_connection(
+    client: Place, vip: Place, rips: tuple[Place, ...]
+) -> None:
+    """A real server refuses a datagram when nobody knows the conversation any more."""
+    switch = make_switch(vip, rips)
+    there = send(switch, udp(client, vip, b"a question"))
+    switch.handle_timers(1000.0)
+    assert len(switch.connections) == 0
+    quote = Raw(there.data)
+    if ":" in vip[0]:
+        error = IPv6(src=rips[0][0], dst=client[0]) / ICMPv6DestUnreach(code=4) / quote
+        other = IPv6(src=rips[1][0], dst=client[0]) / ICMPv6DestUnreach(code=4)
+        other /= Raw(udp(client, (rips[1][0], 5353), b"not by way of the VIP"))
+    else:
+        error = IP(src=rips[0][0], dst=client[0]) / ICMP(type=3, code=3) / quote
+        other = IP(src=rips[1][0], dst=client[0]) / ICMP(type=3, code=3)
+        other /= Raw(udp(client, (rips[1][0], 5353), b"not by way of the VIP"))
+    late = send(switch, bytes(error), 1001.0)
+    assert (late.action, late.reason) == (Action.DROP, Reason.ENDED_CONNECTION)
+    assert send(switch, bytes(other), 1001.0).action is Action.PASS

@@ -5,6 +5,7 @@ And ask it what another scheduler would have chosen.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import time
@@ -60,7 +61,8 @@ class PacketRange(click.ParamType):  # type: ignore[type-arg,unused-ignore] # cl
 
 
 def _source(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what is played back."""
+    """Add the options that say what is played back; it arrives as `source`."""
+    command = _with_source(command)
     for option in (
         ascii_option,
         only_option,
@@ -91,22 +93,34 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--example",
-            "source",
-            flag_value=str(examples.RECORDING),
-            type=click.Path(path_type=Path),
+            is_flag=True,
             help="Play back the recording that comes with lb-switch, to try it.",
         ),
         click.option(
             "--from",
             "source",
             metavar="FILE",
-            required=True,
             type=click.Path(path_type=Path, allow_dash=True),
             help="A recording (run --record, replay --record), a FIFO, or - for stdin.",
         ),
     ):
         command = option(command)
     return command
+
+
+def _with_source(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn --from and --example into one `source`.  Bad usage is told."""
+
+    @functools.wraps(command)
+    def resolved(source: Path | None, example: bool, **others: Any) -> None:
+        context = click.get_current_context()
+        if example and source is not None:
+            raise click.UsageError("--example brings its own recording: leave out --from.", context)
+        if source is None and not example:
+            raise click.UsageError("Missing option '--from' (or try --example).", context)
+        command(source=examples.RECORDING if source is None else source, **others)
+
+    return resolved
 
 
 @click.group("explain", no_args_is_help=False)

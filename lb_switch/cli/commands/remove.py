@@ -24,7 +24,7 @@ from lb_switch.engine.packet.endpoint import Endpoint
     "--now",
     "live",
     flag_value="now",
-    help="Live connections follow on_down, as if the real server were down.",
+    help="Live connections follow on_down, as if the real servers were down.",
 )
 @control_socket.options
 def command(
@@ -38,9 +38,9 @@ def command(
     """Remove the real server RIP:PORT from VIP:PORT; without RIP:PORT, the virtual server itself.
 
     No new connection goes there; live ones go on to their end, UDP clients that go on sending get
-    another real server after one UDP timeout.  With --now live connections of a real server follow
-    the virtual server's on_down: reset at once, another server at their next packet, or (keep) go
-    on.  What the file names comes back with the next reload or restart.
+    another real server after one UDP timeout.  With --now live connections follow the virtual
+    server's on_down: reset at once, another server at their next packet, or (keep) go on.  What
+    the file names comes back with the next reload or restart.
 
     Names work too: a virtual server's, and a host's in the configuration's table `hosts`.
 
@@ -49,10 +49,9 @@ def command(
       sudo lb-switch remove 10.0.1.100:80 10.0.2.14:80
       sudo lb-switch remove 10.0.1.100:80 10.0.2.14:80 --now
       sudo lb-switch remove web s4
+      sudo lb-switch remove web --now
       sudo lb-switch remove 10.0.1.101:53 --protocol udp
     """  # noqa: D301
-    if live is not None and real_server is None:
-        raise click.UsageError("--drain and --now are about a real server: give its RIP:PORT")
     path = control_socket.find(config, socket)
     control_socket.change(
         path,

@@ -41,6 +41,7 @@ def command(
     pcap: Path | None,
     explain: bool,
     only: tuple[str, ...],
+    changed: bool,
     view: ViewName | None,
     record: Path | None,
     as_json: bool,
@@ -67,7 +68,7 @@ def command(
     config, capture = _files(config, capture, example)
     output_files.check([config, capture], [target, pcap, record])
     loaded = load_config(config)
-    what = explaining.wanted(explain, view, record, only, loaded)
+    what = explaining.wanted(explain, view, record, only, changed, loaded)
     from lb_switch.config.build import build
     from lb_switch.files.pcap import create_capture, open_capture
     from lb_switch.files.record import CaptureFileError

@@ -61,6 +61,7 @@ def command(
     pcap: Path | None,
     explain: bool,
     only: tuple[str, ...],
+    changed: bool,
     view: ViewName | None,
     record: Path | None,
     check_invariants: bool,
@@ -94,7 +95,7 @@ def command(
     privileges.require_descriptors(DESCRIPTORS)
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
-    what = explaining.wanted(explain, view, record, only, loaded)
+    what = explaining.wanted(explain, view, record, only, changed, loaded)
     _serve(loaded, config.absolute(), name, pcap, what, check_invariants)
 
 
