@@ -92,7 +92,8 @@ class TCPTracker:
             if refusal and _answers_syn(connection, sender, acknowledged):
                 if _is_damaged(connection, sender, buffer, l4, end, partial):
                     return False
-                connection.unsettled = None
+                # Nothing takes this back: its real server has no such connection.
+                connection.unsettled = Unsettled()
                 self._change(connection, _CLOSE, now)
                 return True
             if not self._reset_is_exact(connection, sender, sequence, acknowledged, flags):

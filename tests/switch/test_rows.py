@@ -18,6 +18,7 @@ from scapy.layers.inet6 import (
     ICMPv6EchoReply,
     ICMPv6EchoRequest,
     ICMPv6ND_NS,
+    ICMPv6PacketTooBig,
     IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
@@ -26,8 +27,10 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
+from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.invariants import check_invariants
-from lb_switch.engine.servers import AdminState, OnDown, RealServer
+from lb_switch.engine.scheduling.catalogue import make
+from lb_switch.engine.servers import AdminState, OnDown, RealServer, VirtualServer
 from lb_switch.engine.switch import Settings, Switch
 from lb_switch.engine.verdict import Action, Reason
 from tests.support.dialogue import (
@@ -844,6 +847,179 @@ def _(net: Net) -> list[Step]:
         handshake(net)[0],
         Step(other, FORWARD, Reason.NEW_CONNECTION, net.there(other)),
         Step(handshake(net)[2].data, REPLY, Reason.UNKNOWN_TCP),
+    ]
+
+
+# -- what other balancers got wrong ------------------------------------------------------------
+
+
+def two_servers(switch: Switch, net: Net) -> None:
+    on_down("reset")(switch, net)
+
+
+def in_state(state: State) -> Callable[[Switch], None]:
+    def look(switch: Switch) -> None:
+        assert [each.state for each in switch.connections] == [state]
+
+    return look
+
+
+def one_packet(switch: Switch, net: Net) -> None:
+    switch.virtual_servers["dns"].one_packet = True
+
+
+@row("one packet: a client-side router's error finds the server it is about", prepare=one_packet)
+def _(net: Net) -> list[Step]:
+    question, answer = udp(net.client, net.vip, b"?"), udp(net.rip, net.client, b"!" * 1400)
+
+    def error(receiver: Place, quoted: bytes) -> bytes:
+        if net.six:
+            head = IPv6(src=net.other[0], dst=receiver[0], hlim=60)
+            return bytes(head / ICMPv6PacketTooBig(mtu=1280) / Raw(quoted[:200]))
+        head = ip(net.other[0], receiver[0], ttl=60)
+        return bytes(head / ICMP(type=3, code=4, nexthopmtu=1280) / Raw(quoted[:28]))
+
+    return [
+        Step(question, FORWARD, Reason.ONE_PACKET, net.there(question)),
+        known(answer, net.back(answer)),
+        Step(error(net.vip, net.back(answer)), FORWARD, Reason.ICMP_ERROR, error(net.rip, answer)),
+    ]
+
+
+@row("a SYN on a half-closed entry that its server takes begins a new connection there")
+def _(net: Net) -> list[Step]:
+    fin = tcp(net.client, net.vip, "FA", seq=1001, ack=5001)
+    syn = tcp(net.client, net.vip, "S", seq=90000)
+    syn_ack = tcp(net.rip, net.client, "SA", seq=70000, ack=90001)
+    ack = tcp(net.client, net.vip, "A", seq=90001, ack=70001)
+    data = tcp(net.client, net.vip, "PA", b"new", seq=90001, ack=70001)
+    return [
+        *handshake(net),
+        known(fin, net.there(fin)),
+        known(syn, net.there(syn)),
+        known(syn_ack, net.back(syn_ack)),
+        known(ack, net.there(ack))._replace(first=in_state(State.SYN_RECV)),
+        known(data, net.there(data))._replace(first=in_state(State.ESTABLISHED)),
+    ]
+
+
+@row("a RST that refuses a SYN closes the entry; the next SYN is scheduled", prepare=two_servers)
+def _(net: Net) -> list[Step]:
+    syn = tcp(net.client, net.vip, "S", seq=90000)
+    refusal = tcp(net.rip, net.client, "RA", seq=0, ack=90001)
+    elsewhere = edited(syn, destination=net.spare)
+    return [
+        *handshake(net),
+        known(syn, net.there(syn)),
+        known(refusal, net.back(refusal)),
+        Step(syn, FORWARD, Reason.PORT_REUSE, elsewhere, first=in_state(State.CLOSE)),
+    ]
+
+
+@row("a SYN that meets an old connection keeps its server, and so its port", prepare=two_servers)
+def _(net: Net) -> list[Step]:
+    syn = tcp(net.client, net.vip, "S", seq=90000)
+    challenge = tcp(net.rip, net.client, "A", seq=333, ack=444)
+    reset = tcp(net.client, net.vip, "R", seq=444)
+    return [
+        Step(syn, FORWARD, Reason.NEW_CONNECTION, net.there(syn)),
+        known(challenge, net.back(challenge)),
+        Step(reset, FORWARD, Reason.RST_OUT_OF_WINDOW, net.there(reset)),
+        known(syn, net.there(syn)),
+    ]
+
+
+def two_vips(switch: Switch, net: Net) -> None:
+    """Serve a second VIP by the same real servers, the second of which has the first turn."""
+    two_servers(switch, net)
+    vip = endpoint((net.elsewhere[0], net.vip[1]))
+    for group in list(switch.virtual_servers.values()):
+        servers = [RealServer(endpoint(each)) for each in (net.rip, net.spare)]
+        switch.add_virtual_server(
+            VirtualServer(group.name + "2", vip, group.protocol, make("rr"), servers)
+        )
+
+
+def opening(client: Place, vip: Place) -> bytes:
+    return tcp(client, vip, "S")
+
+
+for _build, _name in ((opening, "TCP"), (udp, "UDP")):
+
+    @row(f"ports that are in use towards one server go to another; {_name}", prepare=two_vips)
+    def _(net: Net, build: Callable[..., bytes] = _build) -> list[Step]:
+        first = build(net.client, net.vip)
+        second = build(net.client, (net.elsewhere[0], net.vip[1]))
+        moved = edited(second, destination=net.spare)
+        return [
+            Step(first, FORWARD, Reason.NEW_CONNECTION, net.there(first)),
+            Step(second, FORWARD, Reason.NEW_CONNECTION, moved),
+        ]
+
+
+def expired(switch: Switch) -> None:
+    switch.handle_timers(2.99)
+    assert len(switch.connections) == 0
+
+
+_SHORT = dict.fromkeys(State, 0.1)
+
+
+@row(
+    "what a server sends after its connection has expired shows nobody its address; TCP",
+    timeouts=_SHORT,
+)
+def _(net: Net) -> list[Step]:
+    late = tcp(net.rip, net.client, "PA", b"too late", seq=5001, ack=1001)
+    return [
+        *handshake(net),
+        dropped(late, Reason.ENDED_CONNECTION)._replace(first=expired),
+        Step(tcp(net.rip, net.elsewhere, "A"), PASS, Reason.NOT_FOR_THE_SWITCH),
+    ]
+
+
+@row(
+    "what a server sends after its connection has expired shows nobody its address; UDP",
+    timeouts=_SHORT,
+)
+def _(net: Net) -> list[Step]:
+    question, late = udp(net.client, net.vip, b"?"), udp(net.rip, net.client, b"too late")
+    return [
+        Step(question, FORWARD, Reason.NEW_CONNECTION, net.there(question)),
+        dropped(late, Reason.ENDED_CONNECTION)._replace(first=expired),
+        Step(udp(net.rip, net.elsewhere), PASS, Reason.NOT_FOR_THE_SWITCH),
+    ]
+
+
+def removed_now(switch: Switch) -> None:
+    for group in switch.virtual_servers.values():
+        first = group.real_servers[0]
+        group.remove(first)
+        group.end_lingering(first)
+
+
+@row("removed now: its TCP client is told", prepare=two_servers)
+def _(net: Net) -> list[Step]:
+    data = tcp(net.client, net.vip, "PA", b"anyone?", seq=1001, ack=5001)
+    told = net.reset(flags="R", seq=5001) + net.told(flags="A", seq=1000, ack=5001)
+    return [
+        *handshake(net),
+        Step(data, REPLY, Reason.REAL_SERVER_DOWN, told, first=removed_now),
+    ]
+
+
+@row("removed now: its UDP client gets another server", prepare=two_servers)
+def _(net: Net) -> list[Step]:
+    data = udp(net.client, net.vip, b"again")
+    return [
+        Step(data, FORWARD, Reason.NEW_CONNECTION, net.there(data)),
+        Step(
+            data,
+            FORWARD,
+            Reason.RESCHEDULED,
+            edited(data, destination=net.spare),
+            first=removed_now,
+        ),
     ]
 
 
