@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from lb_switch.capture.interface import CaptureError, LiveCapture
+from lb_switch.capture.interface import LiveCapture
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.tun import TunCapture
 from lb_switch.daemon.loop import Loop
@@ -24,6 +24,7 @@ from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.scheduling.rr import RoundRobin
 from lb_switch.engine.servers import RealServer, VirtualServer
 from lb_switch.engine.switch import Settings, Switch
+from lb_switch.host.error import HostError
 
 
 def read_config(path: Path) -> list[VirtualServer]:
@@ -75,7 +76,7 @@ def main() -> int:
             switch.add_virtual_server(virtual_server)
         try:
             capture.update(switch.virtual_servers.values())
-        except CaptureError as error:
+        except HostError as error:
             say(f"refused: {error}")
         else:
             say("updated")
@@ -85,7 +86,7 @@ def main() -> int:
     loop = Loop(switch, capture, on_ready=lambda: say("ready"), on_hangup=reload)
     try:
         loop.run()
-    except CaptureError as error:
+    except HostError as error:
         print(error, file=sys.stderr)
         return 1
     say(json.dumps({reason.value: n for reason, n in switch.counters.items() if n}))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from lb_switch.capture.interface import CaptureError
 from lb_switch.host import filters
+from lb_switch.host.error import HostError
 
 LISTED = """-P FORWARD ACCEPT
 -A FORWARD -s 10.0.1.100/32 -j DROP
@@ -24,7 +24,7 @@ def test_only_rules_about_the_vip_itself(monkeypatch: pytest.MonkeyPatch) -> Non
     def run(argv: Sequence[str]) -> str:
         ran.append(argv[0])
         if argv[0] == "ip6tables":
-            raise CaptureError("no such table")
+            raise HostError("no such table")
         return LISTED
 
     monkeypatch.setattr(filters, "run", run)

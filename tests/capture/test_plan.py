@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from lb_switch.capture.interface import CaptureError
 from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.host.error import HostError
 from lb_switch.host.plan import (
     MAX_EXACT_RULES,
     free_address,
@@ -254,9 +254,9 @@ def test_a_local_vip_needs_neither_with_nfqueue_and_is_refused_by_tun() -> None:
         "! -i srv0 -s 10.0.2.11/32 -j MARK --set-mark 0x4c46",
         "-d 10.0.1.1 -j NFQUEUE --queue-num 100",
     )
-    with pytest.raises(CaptureError, match=r"10\.0\.1\.1 .* take_own_addresses = true"):
+    with pytest.raises(HostError, match=r"10\.0\.1\.1 .* take_own_addresses = true"):
         nfqueue(local)
-    with pytest.raises(CaptureError, match=r"10\.0\.1\.1 is an address of this machine"):
+    with pytest.raises(HostError, match=r"10\.0\.1\.1 is an address of this machine"):
         tun(local)
 
 
@@ -298,7 +298,7 @@ def test_each_of_several_snat_addresses_is_captured() -> None:
     )
     local = several._replace(snats=(second, ipaddress.ip_address("10.0.2.1")))
     for plan in (tun, nfqueue):
-        with pytest.raises(CaptureError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
+        with pytest.raises(HostError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
             plan(local)
 
 
@@ -341,7 +341,7 @@ def test_the_vip_may_be_the_snat_address() -> None:
 @pytest.mark.parametrize("plan", [tun, nfqueue])
 def test_a_local_snat_address_is_refused(plan: object) -> None:
     assert callable(plan)
-    with pytest.raises(CaptureError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
+    with pytest.raises(HostError, match=r"snat 10\.0\.2\.1 is an address of this machine"):
         plan(WEB._replace(snats=(ipaddress.ip_address("10.0.2.1"),)))
 
 
@@ -384,7 +384,7 @@ def test_a_proxy_neighbour_that_the_host_has_already_is_left_alone() -> None:
 )
 def test_impossible_real_servers_are_refused(plan: object, bad: Service, complaint: str) -> None:
     assert callable(plan)
-    with pytest.raises(CaptureError, match=complaint):
+    with pytest.raises(HostError, match=complaint):
         plan(WEB, bad)
 
 
@@ -392,7 +392,7 @@ def test_impossible_real_servers_are_refused(plan: object, bad: Service, complai
 def test_a_route_of_somebody_else_is_never_replaced(plan: object) -> None:
     host = replace(HOST, routes=(*HOST.routes, route("10.0.1.100/32", "srv0")))
     assert callable(plan)
-    with pytest.raises(CaptureError, match=r"there is a route to 10\.0\.1\.100 already"):
+    with pytest.raises(HostError, match=r"there is a route to 10\.0\.1\.100 already"):
         plan(WEB, host=host)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.capture.interface import CaptureError
 from lb_switch.files.private_file import LockFile
 from lb_switch.host import setup
+from lb_switch.host.error import HostError
 from lb_switch.host.setup import HostSetup
 from lb_switch.host.steps import Chain, Change, Step, Sysctl
 
@@ -40,7 +40,7 @@ class Host:
             return self.saved
         self.ran.append(text + (" <<< " + stdin.replace("\n", "; ") if stdin else ""))
         if text in self.failing:
-            raise CaptureError(f"{text}: no")
+            raise HostError(f"{text}: no")
         return ""
 
     def sysctl(self, path: str, value: str | None = None) -> str:
@@ -115,7 +115,7 @@ def test_a_failing_step_undoes_what_came_with_it(host: Host, started: HostSetup)
     started.apply([A])
     host.failing.add("add c")
     host.ran.clear()
-    with pytest.raises(CaptureError, match="add c: no"):
+    with pytest.raises(HostError, match="add c: no"):
         started.apply([A, B, C])
     assert host.ran == ["add b", "add c", "del c", "del b"]
     assert journal(started) == [[["run", "del", "a"]]]
@@ -131,7 +131,7 @@ def test_a_failing_step_leaves_what_was_replaced_before_it_as_it_was(
     started.apply([in_slot(1), A])
     host.failing.add("add c")
     host.ran.clear()
-    with pytest.raises(CaptureError, match="add c: no"):
+    with pytest.raises(HostError, match="add c: no"):
         started.apply([in_slot(2), C])
     assert host.ran == ["set 2", "add c", "del c", "set 1"]
     started.apply([in_slot(1), A])  # nothing is left to do
@@ -145,7 +145,7 @@ def test_a_replacement_that_fails_is_put_back_too(
     started.apply([in_slot(1), CHAIN])
     host.failing |= {"set 2"}
     host.ran.clear()
-    with pytest.raises(CaptureError, match="set 2: no"):
+    with pytest.raises(HostError, match="set 2: no"):
         started.apply([replace(CHAIN, rules=("-d 2",)), in_slot(2)])
     restore = "iptables-restore --noflush <<< *raw; :OURS - [0:0];"
     assert host.ran == [
@@ -162,7 +162,7 @@ def test_a_replacement_that_cannot_be_put_back_is_told(
 ) -> None:
     started.apply([in_slot(1)])
     host.failing |= {"set 1", "add c"}
-    with pytest.raises(CaptureError, match="add c: no"):
+    with pytest.raises(HostError, match="add c: no"):
         started.apply([in_slot(2), C])
     assert "while undoing: set 1: no" in caplog.text
 
@@ -190,7 +190,7 @@ def files_end_at(length: int) -> Iterator[None]:
 
 def too_large(host_setup: HostSetup, plan: Sequence[Step]) -> None:
     """Apply a plan that does not fit into the state file."""
-    with pytest.raises(CaptureError) as caught:
+    with pytest.raises(HostError) as caught:
         host_setup.apply(plan)
     assert str(caught.value) == f"{host_setup.state_file}: File too large"
 
@@ -330,7 +330,7 @@ def test_sysctls_of_the_device_are_not_recorded(host: Host, started: HostSetup) 
 
 
 def test_a_sysctl_that_is_missing_is_one_clear_line(started: HostSetup) -> None:
-    with pytest.raises(CaptureError, match="cannot set /proc/sys/x/absent: No such file"):
+    with pytest.raises(HostError, match="cannot set /proc/sys/x/absent: No such file"):
         started.apply([Sysctl("x/absent", "1")])
 
 
@@ -414,7 +414,7 @@ def test_a_journal_of_another_boot_is_thrown_away(
 
 def test_the_lock_is_held_until_release(host: Host, started: HostSetup) -> None:
     second = HostSetup(started.state_file.parent)
-    with pytest.raises(CaptureError, match=r"another lb-switch runs .* \(pid \d+\): stop it"):
+    with pytest.raises(HostError, match=r"another lb-switch runs .* \(pid \d+\): stop it"):
         second.acquire()
     second.release()
     started.release()
@@ -430,7 +430,7 @@ def test_what_could_not_be_reclaimed_stays_listed_and_another_may_start(
     after = HostSetup(started.state_file.parent)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", _read_only)
-        with pytest.raises(CaptureError, match=r"\.state: Read-only file system"):
+        with pytest.raises(HostError, match=r"\.state: Read-only file system"):
             after.acquire()
     after.release()
     assert journal(started) == [[["run", "del", "a"]]]
@@ -446,7 +446,7 @@ def _read_only(path: Path, missing_ok: bool = False) -> None:
 def test_a_file_in_the_state_directorys_place_is_one_clear_line(host: Host, tmp_path: Path) -> None:
     (tmp_path / "state").touch()
     made = HostSetup(tmp_path / "state")
-    with pytest.raises(CaptureError, match=r"/state: File exists"):
+    with pytest.raises(HostError, match=r"/state: File exists"):
         made.acquire()
     made.release()
 

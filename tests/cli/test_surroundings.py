@@ -6,7 +6,6 @@ import ipaddress
 
 import pytest
 
-from lb_switch.capture.interface import CaptureError
 from lb_switch.config.build import build
 from lb_switch.config.load import validate
 from lb_switch.config.schema import Config
@@ -14,6 +13,7 @@ from lb_switch.daemon.surroundings import Surroundings
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.servers import RealServer
 from lb_switch.host import filters, view
+from lb_switch.host.error import HostError
 from lb_switch.host.view import HostView, Interface, Route
 
 OWN = "10.0.1.1"
@@ -89,7 +89,7 @@ def test_the_switch_learns_the_addresses_of_its_host_anew(monkeypatch: pytest.Mo
 
 def test_a_host_that_cannot_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def read() -> HostView:
-        raise CaptureError("ip: not found")
+        raise HostError("ip: not found")
 
     config = config_of("10.0.1.100:80")
     told: list[str] = []

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lb_switch.capture.interface import CaptureError
 from lb_switch.capture.memory import MemoryCapture
 from lb_switch.config.build import build
 from lb_switch.config.load import load
@@ -15,6 +14,7 @@ from lb_switch.control.operations import Operations
 from lb_switch.control.verbs import Verbs
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.host.error import HostError
 
 Picture = list[tuple[Any, ...]]
 
@@ -68,7 +68,7 @@ class Rules(MemoryCapture):
         servers = [str(rs.endpoint) for vs in virtual_servers for rs in vs.real_servers]
         self.updates.append(frozenset(servers))
         if any(server.startswith(self.unreachable) for server in servers):
-            raise CaptureError(f"there is no route to real server {self.unreachable}")
+            raise HostError(f"there is no route to real server {self.unreachable}")
 
 
 class Live:
