@@ -12,6 +12,7 @@ The rooms of the package, in the order in which a packet and then its story go t
     control/          the local socket through which the running switch is seen and changed
     daemon/           the running switch: the loop, the only reader of the clock
     replay.py         the same engine over a capture file
+    words/            the sentences, in English: what reasons, causes and rules mean
     explain/          stories, header diffs, ladders
     compare/          schedulers side by side
     export/           both sides of the switch in one pcapng file

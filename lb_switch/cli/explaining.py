@@ -226,7 +226,7 @@ class Offline:
             from lb_switch.stream.encode import Encoder
             from lb_switch.stream.wires import not_routed
 
-            self._encoder = Encoder(not_routed)
+            self._encoder = Encoder(self._switch.listeners.number_of, not_routed)
             self._untold.append(self._encoder.header(self._switch, _hosts(self._config), now))
         return self._encoder
 

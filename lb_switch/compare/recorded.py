@@ -24,7 +24,9 @@ from lb_switch.stream.schema import (
     RealServerEntry,
     Record,
     ServerRecord,
+    SettingsRecord,
     VirtualServerEntry,
+    VirtualServerRecord,
 )
 
 if TYPE_CHECKING:
@@ -74,7 +76,9 @@ class _Reader:
             self._missing += record.count
             return
         self._now = max(self._now, record.time)
-        if isinstance(record, EndRecord) or record.virtual_server != self._entry.name:
+        if isinstance(record, EndRecord | VirtualServerRecord | SettingsRecord):
+            return
+        if record.virtual_server != self._entry.name:
             return
         if isinstance(record, ServerRecord):
             self._told += 1
@@ -91,7 +95,13 @@ class _Reader:
         if record.stage == "opened":
             if connection.real not in self._servers:  # it came while nobody told
                 entry = RealServerEntry(
-                    address=connection.real, weight=1, state="ready", healthy=True
+                    address=connection.real,
+                    weight=1,
+                    state="ready",
+                    healthy=True,
+                    active=0,
+                    inactive=0,
+                    connections=0,
                 )
                 self._change(record.time, entry)
             self._open[connection.number] = len(self._arrivals)

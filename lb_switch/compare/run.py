@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from lb_switch.compare.load import Arrival, Change, Load
+from lb_switch.engine.changes import SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.events import Event, PacketEvent
 from lb_switch.engine.listeners import PACKETS
@@ -117,7 +118,7 @@ class _Run:
             elif kind == 1:
                 assert leave is not None
                 self._left = self._servers[leave.leaver]
-                self._switch.set_admin_state(self._left, AdminState.DRAIN, time)
+                self._switch.change(SetAdminState(self._left, AdminState.DRAIN), time)
             elif kind == 0:
                 self._end(arrivals[number], time)
             else:
@@ -132,15 +133,15 @@ class _Run:
     def _change(self, change: Change, now: float) -> None:
         switch, server = self._switch, self._servers[change.server]
         if server.weight != change.weight:
-            switch.set_weight(server, change.weight, now)
+            switch.change(SetWeight(server, change.weight), now)
         if server.healthy != change.healthy:
-            switch.set_health(server, change.healthy, "", now)
+            switch.change(SetHealth(server, change.healthy, ""), now)
         if server.admin_state is not change.state and server is not self._left:
-            switch.set_admin_state(server, change.state, now)
+            switch.change(SetAdminState(server, change.state), now)
 
     def _watch(self, number: int) -> None:
         """Keep what the engine tells of the packet that opens this arrival."""
-        self._watched, self._encoder = number, Encoder()
+        self._watched, self._encoder = number, Encoder(self._switch.listeners.number_of)
         self._switch.listen(self._hear, PACKETS)
 
     def _hear(self, event: Event) -> None:

@@ -12,6 +12,16 @@ from typing import Any, NamedTuple
 
 from lb_switch.config import build
 from lb_switch.config.schema import Config, VirtualServerTable
+from lb_switch.engine.changes import (
+    AddRealServer,
+    AddVirtualServer,
+    Configure,
+    Order,
+    OrderVirtualServers,
+    RemoveRealServer,
+    RemoveVirtualServer,
+    SetWeight,
+)
 from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
 from lb_switch.engine.servers import ClientMemory, OnDown, RealServer, Scheduler, VirtualServer
 from lb_switch.engine.switch import Switch
@@ -85,29 +95,27 @@ def plan(
     return tuple(arrangement)
 
 
-def impose(switch: Switch, before: Arrangement, after: Arrangement) -> None:
+def impose(switch: Switch, before: Arrangement, after: Arrangement, now: float) -> None:
     """Make a switch that is arranged as `before` be arranged as `after`."""
     unchanged = set(map(id, before)) & set(map(id, after))
     wanted = {group.virtual_server: group.name for group in after}
     for group in before:
         virtual_server = group.virtual_server
         if wanted.get(virtual_server) != group.name:
-            switch.remove_virtual_server(virtual_server)
+            switch.change(RemoveVirtualServer(virtual_server), now)
         if virtual_server not in wanted:
             # Their connections go on; when it comes back, it finds them again.
             for real_server in list(virtual_server.real_servers):
-                virtual_server.remove(real_server)
+                switch.change(RemoveRealServer(virtual_server, real_server), now)
     for group in after:
         if id(group) not in unchanged:
-            _settle(group)
+            _settle(switch, group, now)
     for group in after:
         if group.name not in switch.virtual_servers:
-            switch.add_virtual_server(group.virtual_server)
-    names = [group.name for group in after]
-    if names != list(switch.virtual_servers):
-        # In place: others look at this very dict.
-        for name in names:
-            switch.virtual_servers[name] = switch.virtual_servers.pop(name)
+            switch.change(AddVirtualServer(group.virtual_server), now)
+    names = tuple(group.name for group in after)
+    if names != tuple(switch.virtual_servers):
+        switch.change(OrderVirtualServers(names), now)
 
 
 def host_part(arrangement: Iterable[Group]) -> frozenset[tuple[Place, frozenset[Endpoint]]]:
@@ -179,29 +187,33 @@ def _kept(
     )
 
 
-def _settle(group: Group) -> None:
+def _settle(switch: Switch, group: Group, now: float) -> None:
     """Make everything true of a virtual server that the group says."""
     virtual_server = group.virtual_server
-    virtual_server.name = group.name
-    virtual_server.scheduler = group.scheduler
-    virtual_server.persistence = group.persistence
-    refresh = virtual_server.on_down != group.on_down
-    virtual_server.on_down = group.on_down
+    options = (group.name, group.scheduler, group.on_down, group.persistence)
+    if options != (
+        virtual_server.name,
+        virtual_server.scheduler,
+        virtual_server.on_down,
+        virtual_server.persistence,
+    ):
+        switch.change(Configure(virtual_server, *options), now)
     wanted = {real_server.endpoint for real_server in group.real_servers}
     for real_server in list(virtual_server.real_servers):
         if real_server.endpoint not in wanted:
-            virtual_server.remove(real_server)
-    present = {each.endpoint: each for each in virtual_server.real_servers}
-    order = [
-        present.get(real_server.endpoint) or virtual_server.add(real_server)
-        for real_server in group.real_servers
-    ]
+            switch.change(RemoveRealServer(virtual_server, real_server), now)
+    for real_server in group.real_servers:
+        if virtual_server.find(real_server.endpoint) is None:
+            switch.change(AddRealServer(virtual_server, real_server), now)
+    order = [_required(virtual_server, each.endpoint) for each in group.real_servers]
     if order != virtual_server.real_servers:
-        virtual_server.real_servers[:] = order
-        refresh = True
+        switch.change(Order(virtual_server, tuple(order)), now)
     for real_server, weight in zip(order, group.weights, strict=True):
         if real_server.weight != weight:
-            real_server.weight = weight
-            refresh = True
-    if refresh:
-        virtual_server.refresh()
+            switch.change(SetWeight(real_server, weight), now)
+
+
+def _required(virtual_server: VirtualServer, endpoint: Endpoint) -> RealServer:
+    real_server = virtual_server.find(endpoint)
+    assert real_server is not None
+    return real_server

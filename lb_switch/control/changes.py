@@ -45,22 +45,18 @@ _STATES = tuple(state.value for state in AdminState)
 
 
 class Changes:
-    """Reads requests strictly, and has `operations` do them.
+    """Reads requests strictly, and has `operations` do them."""
 
-    `clock` is the one of the switch's packets.
-    """
-
-    def __init__(self, operations: Operations, clock: Callable[[], float]) -> None:
+    def __init__(self, operations: Operations) -> None:
         self._operations = operations
-        self._clock = clock
-        self.verbs: dict[str, Callable[[Request], list[str]]] = {
+        self.verbs: dict[str, Callable[[Request, float], list[str]]] = {
             "set": self._set,
             "add": self._add,
             "remove": self._remove,
             "reload": self._reload,
         }
 
-    def _set(self, request: Request) -> list[str]:
+    def _set(self, request: Request, now: float) -> list[str]:
         _only(request, "virtual_server", "real_server", "protocol", "state", "weight")
         operations = self._operations
         virtual_server = operations.virtual_server(*_place(request))
@@ -74,39 +70,40 @@ class Changes:
             real_server,
             None if state is None else AdminState(state),
             weight,
-            self._clock(),
+            now,
         )
 
-    def _add(self, request: Request) -> list[str]:
+    def _add(self, request: Request, now: float) -> list[str]:
         operations = self._operations
         if "real_server" in request:
             _only(request, "virtual_server", "real_server", "protocol", "weight")
             virtual_server = operations.virtual_server(*_place(request))
             endpoint = operations.endpoint(virtual_server, _who(request, "real_server"))
-            return operations.add_real_server(virtual_server, endpoint, request.get("weight", 1))
+            weight = request.get("weight", 1)
+            return operations.add_real_server(virtual_server, endpoint, weight, now)
         _only(request, "virtual_server", "name", "protocol", "scheduler")
         endpoint = _endpoint(request, "virtual_server")
         protocol = _one_of(request, "protocol", _PROTOCOLS)
         if "name" not in request:
             raise RequestError("add: a virtual server needs a name")
         return operations.add_virtual_server(
-            endpoint, protocol or "tcp", request["name"], request.get("scheduler", "rr")
+            endpoint, protocol or "tcp", request["name"], request.get("scheduler", "rr"), now
         )
 
-    def _remove(self, request: Request) -> list[str]:
+    def _remove(self, request: Request, now: float) -> list[str]:
         operations = self._operations
         _only(request, "virtual_server", "real_server", "protocol", "live")
         virtual_server = operations.virtual_server(*_place(request))
         at_once = _one_of(request, "live", _LIVE) == "now"
         if "real_server" not in request:
-            return operations.remove_virtual_server(virtual_server, at_once=at_once)
+            return operations.remove_virtual_server(virtual_server, now, at_once=at_once)
         place = _who(request, "real_server")
         real_server = operations.real_server(virtual_server, place, or_lingering=at_once)
-        return operations.remove_real_server(virtual_server, real_server, at_once=at_once)
+        return operations.remove_real_server(virtual_server, real_server, now, at_once=at_once)
 
-    def _reload(self, request: Request) -> list[str]:
+    def _reload(self, request: Request, now: float) -> list[str]:
         _only(request)
-        return self._operations.reload()
+        return self._operations.reload(now)
 
 
 def _only(request: Request, *known: str) -> None:

@@ -23,6 +23,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -31,6 +32,12 @@ from lb_switch.config.arrangement import Arrangement, Place
 from lb_switch.config.schema import Config, SchedulerName
 from lb_switch.control import places
 from lb_switch.control.messages import RequestError
+from lb_switch.engine.changes import (
+    ChangeSettings,
+    EndConnections,
+    SetAdminState,
+    SetWeight,
+)
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES, UDP
@@ -46,8 +53,8 @@ WEIGHTLESS = frozenset({"rr", "lc"})
 
 _log = logging.getLogger(__name__)
 
-Follower = Callable[[Iterable[VirtualServer]], None]
-"""Told of the virtual servers after each change of them."""
+Follower = Callable[[Iterable[VirtualServer], float], None]
+"""Told of the virtual servers, and of the time, after each change of them."""
 
 
 class Operations:
@@ -85,12 +92,12 @@ class Operations:
 
     # -- changes ---------------------------------------------------------------------------
 
-    def reload(self) -> list[str]:
+    def reload(self, now: float) -> list[str]:
         """Run what the file says now."""
         with self._around_reload():
-            return self._reload()
+            return self._reload(now)
 
-    def _reload(self) -> list[str]:
+    def _reload(self, now: float) -> list[str]:
         if self._path is None:
             raise RequestError("this switch was not started from a file")
         try:
@@ -100,10 +107,10 @@ class Operations:
         lines = difference.refused(self.config, config)
         if lines:
             raise _invalid(self._path, lines)
-        return self._change_to(config)
+        return self._change_to(config, now)
 
     def add_virtual_server(
-        self, endpoint: Endpoint, protocol: str, name: object, scheduler: object
+        self, endpoint: Endpoint, protocol: str, name: object, scheduler: object, now: float
     ) -> list[str]:
         """Serve a VIP and port, with no real server yet."""
         table = {
@@ -113,24 +120,24 @@ class Operations:
             "scheduler": scheduler,
         }
         with _said_in_one_line():
-            return self._change_to(edit.add_virtual_server(self.config, table))
+            return self._change_to(edit.add_virtual_server(self.config, table), now)
 
     def remove_virtual_server(
-        self, virtual_server: VirtualServer, *, at_once: bool = False
+        self, virtual_server: VirtualServer, now: float, *, at_once: bool = False
     ) -> list[str]:
         """Take no new connections for it.
 
         Live ones go on; with `at_once` they follow its `on_down` from now on.
         """
         index = self._index(virtual_server)
-        lines = self._change_to(edit.remove_virtual_server(self.config, index))
+        lines = self._change_to(edit.remove_virtual_server(self.config, index), now)
         if at_once:
             for real_server in virtual_server.lingering:
-                lines += _ended(virtual_server, real_server)
+                lines += self._end(virtual_server, real_server, now)
         return lines
 
     def add_real_server(
-        self, virtual_server: VirtualServer, endpoint: Endpoint, weight: object
+        self, virtual_server: VirtualServer, endpoint: Endpoint, weight: object, now: float
     ) -> list[str]:
         """Put a real server into a group."""
         if virtual_server.find(endpoint) is not None:
@@ -138,14 +145,19 @@ class Operations:
         table = {"address": str(endpoint), "weight": weight}
         index = self._index(virtual_server)
         with _said_in_one_line():
-            lines = self._change_to(edit.add_real_server(self.config, index, table))
+            lines = self._change_to(edit.add_real_server(self.config, index, table), now)
         scheduler = self.config.virtual_server[index].scheduler
         if weight != 1:
             lines += _without_effect(virtual_server.name, scheduler, 1, bool(weight))
         return lines
 
     def remove_real_server(
-        self, virtual_server: VirtualServer, real_server: RealServer, *, at_once: bool = False
+        self,
+        virtual_server: VirtualServer,
+        real_server: RealServer,
+        now: float,
+        *,
+        at_once: bool = False,
     ) -> list[str]:
         """Give it no new connections and forget it with its last one.
 
@@ -155,8 +167,9 @@ class Operations:
         lines = []
         if real_server in virtual_server.real_servers:
             index, endpoint = self._index(virtual_server), real_server.endpoint
-            lines = self._change_to(edit.remove_real_server(self.config, index, endpoint))
-        return lines + _ended(virtual_server, real_server) if at_once else lines
+            config = edit.remove_real_server(self.config, index, endpoint)
+            lines = self._change_to(config, now)
+        return lines + self._end(virtual_server, real_server, now) if at_once else lines
 
     def set_real_server(
         self,
@@ -187,10 +200,10 @@ class Operations:
                     real_server.weight,
                     new_weight,
                 )
-                self._switch.set_weight(real_server, new_weight, now)
+                self._switch.change(SetWeight(real_server, new_weight), now)
         if state is not None and state is not real_server.admin_state:
             before = real_server.admin_state.value
-            self._switch.set_admin_state(real_server, state, now)
+            self._switch.change(SetAdminState(real_server, state), now)
             lines.append(f"{virtual_server.name}: real server {endpoint} {before} -> {state.value}")
         return lines
 
@@ -216,7 +229,7 @@ class Operations:
             elif deadline is None:
                 self._draining[real_server] = now + timeout
             elif deadline <= now:
-                virtual_server.end_lingering(real_server)
+                self._switch.change(EndConnections(virtual_server, real_server), now)
                 del self._draining[real_server]
 
     # -- who is meant ----------------------------------------------------------------------
@@ -271,35 +284,36 @@ class Operations:
 
     # -- how -------------------------------------------------------------------------------
 
-    def _change_to(self, config: Config) -> list[str]:
+    def _change_to(self, config: Config, now: float) -> list[str]:
         if config == self.config:
             return []
         switch = self._switch
         before = arrangement.take(switch)
         after = arrangement.plan(before, self.config, config, self._departed)
-        self._apply(before, after, config)
+        self._apply(before, after, config, now)
         changes = difference.describe(self.config, config)
         self.config = config
         for follower in self._followers:
-            follower(switch.virtual_servers.values())
+            follower(switch.virtual_servers.values(), now)
         return changes
 
-    def _apply(self, before: Arrangement, after: Arrangement, config: Config) -> None:
+    def _apply(self, before: Arrangement, after: Arrangement, config: Config, now: float) -> None:
         switch, capture = self._switch, self._capture
         settings = switch.settings
         gone = _gone(before, after)
         leftover = [*self._leftover, *gone]
         try:
-            switch.change_settings(build.settings(config.switch, settings.port_secret))
+            wanted = build.settings(config.switch, settings.port_secret)
+            switch.change(ChangeSettings(replace(wanted, snat_ports=settings.snat_ports)), now)
         except ValueError as error:
             raise RequestError(f"{error}: nothing was changed") from None
-        arrangement.impose(switch, before, after)
+        arrangement.impose(switch, before, after, now)
         if arrangement.host_part(before) != arrangement.host_part(after):
             try:
                 capture.update(switch.virtual_servers.values())
             except Exception as error:
-                arrangement.impose(switch, after, before)
-                switch.change_settings(settings)
+                arrangement.impose(switch, after, before, now)
+                switch.change(ChangeSettings(settings), now)
                 self._update_host("the host's rules are not as they were before")
                 if isinstance(error, HostError):
                     raise RequestError(f"{error}: nothing was changed") from None
@@ -311,6 +325,16 @@ class Operations:
             if group in remaining and group.protocol == UDP:
                 self._draining[real_server] = None
         self._remember_departed(before, after)
+
+    def _end(self, virtual_server: VirtualServer, real_server: RealServer, now: float) -> list[str]:
+        """Have the connections of a removed real server follow `on_down`; say how many they are."""
+        if virtual_server.on_down != "keep":
+            self._switch.change(EndConnections(virtual_server, real_server), now)
+        if not real_server.has_connections:
+            return []
+        count = real_server.active + real_server.inactive
+        how = f"on_down = {virtual_server.on_down!r}"
+        return [f"{virtual_server.name}: connections to {real_server.endpoint}: {count}, by {how}"]
 
     def _update_host(self, otherwise: str) -> None:
         """Make the host's rules fit, where nobody can be answered that they do not."""
@@ -328,17 +352,6 @@ class Operations:
             for place, each in self._departed.items()
             if each not in present and each.lingering
         }
-
-
-def _ended(virtual_server: VirtualServer, real_server: RealServer) -> list[str]:
-    """Have the connections of a removed real server follow `on_down`; return a line if any are."""
-    if virtual_server.on_down != "keep":
-        virtual_server.end_lingering(real_server)
-    if not real_server.has_connections:
-        return []
-    count = real_server.active + real_server.inactive
-    how = f"on_down = {virtual_server.on_down!r}"
-    return [f"{virtual_server.name}: connections to {real_server.endpoint}: {count}, by {how}"]
 
 
 def _gone(before: Arrangement, after: Arrangement) -> list[RealServer]:

@@ -32,8 +32,8 @@ from lb_switch.control.socket_file import SocketFile
 
 _log = logging.getLogger(__name__)
 
-Handler = Callable[[dict[str, Any]], object]
-"""Does a request: returns its result, or an iterator of rows.  Raises RequestError."""
+Handler = Callable[[dict[str, Any], float], object]
+"""Does a request, at a time: returns its result, or an iterator of rows.  Raises RequestError."""
 
 MAX_CLIENTS = 16
 """Connections at the same time."""
@@ -74,14 +74,14 @@ class ControlServer:
         """Return the descriptor that is readable when `handle_ready` has something to do."""
         return self._epoll.fileno()
 
-    def handle_ready(self) -> None:
+    def handle_ready(self, now: float) -> None:
         """Do one step of work for whoever is ready.  Never blocks, never raises for a client."""
         assert self._listener is not None
         for descriptor, _ in self._epoll.poll(0):
             if descriptor == self._listener.fileno():
                 self._accept()
             elif (client := self._clients.get(descriptor)) is not None:
-                self._serve(descriptor, client)
+                self._serve(descriptor, client, now)
 
     def close(self) -> None:
         """End all conversations and remove the socket file.  May be called twice."""
@@ -121,9 +121,9 @@ class ControlServer:
         with contextlib.suppress(OSError):
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def _serve(self, descriptor: int, client: _Client) -> None:
+    def _serve(self, descriptor: int, client: _Client, now: float) -> None:
         try:
-            progress = client.step()
+            progress = client.step(now)
         except OSError:
             self._drop(descriptor)
             return
@@ -162,7 +162,7 @@ class _Client:
         """Whether nothing is left to do."""
         return self._ended and not self.answering
 
-    def step(self) -> bool:
+    def step(self, now: float) -> bool:
         """Read once, or make and send one line; return whether anything moved.
 
         Raises OSError when the other side is gone.
@@ -170,13 +170,13 @@ class _Client:
         if not self.answering:
             if not self._receive():
                 return False
-            self._start_next()
+            self._start_next(now)
             return True
         if not self._unsent:
             self._next_line()
         sent = self._send()
         if not self.answering:
-            self._start_next()
+            self._start_next(now)
         return sent
 
     def _receive(self) -> bool:
@@ -188,7 +188,7 @@ class _Client:
         self._received += data
         return True
 
-    def _start_next(self) -> None:
+    def _start_next(self, now: float) -> None:
         """Begin the response to the next whole request, if there is one."""
         line, newline, rest = self._received.partition(b"\n")
         if len(line) >= MAX_REQUEST:
@@ -196,12 +196,12 @@ class _Client:
             self._response = iter([encode_error(f"the request is over {MAX_REQUEST} bytes")])
         elif newline:
             self._received = rest
-            self._response = self._answer(line)
+            self._response = self._answer(line, now)
 
-    def _answer(self, line: bytes) -> Iterator[bytes]:
+    def _answer(self, line: bytes, now: float) -> Iterator[bytes]:
         """Yield the response's lines.  Whatever goes wrong becomes one of them."""
         try:
-            yield from encode_response(self._handler(decode_request(line)))
+            yield from encode_response(self._handler(decode_request(line), now))
         except RequestError as error:
             yield encode_error(str(error), error.details)
         except Exception as error:

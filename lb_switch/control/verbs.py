@@ -43,24 +43,23 @@ Row = dict[str, Any]
 
 
 class Verbs:
-    """Do requests on `switch`; `clock` is the one its packets are stamped with."""
+    """Do requests on `switch`, which began at `started`: seconds on the clock of its packets."""
 
     def __init__(
         self,
         switch: Switch,
-        clock: Callable[[], float],
+        started: float,
         health: HealthChecks | None = None,
         changes: Changes | None = None,
         hosts: Callable[[], Hosts] = dict,
     ) -> None:
         self._switch = switch
-        self._clock = clock
-        self._started = clock()
+        self._started = started
         self._hosts = hosts
-        self._verbs: dict[str, Callable[[Row], object]] = {"show": self._show}
-        self._shows: dict[str, Callable[[], object]] = {
+        self._verbs: dict[str, Callable[[Row, float], object]] = {"show": self._show}
+        self._shows: dict[str, Callable[[float], object]] = {
             "virtual_servers": self._virtual_servers,
-            "connections": lambda: self._connections(None, None),
+            "connections": lambda now: self._connections(None, None, now),
             "stats": self._stats,
             "hosts": self._host_names,
         }
@@ -69,23 +68,24 @@ class Verbs:
         if health is not None:
             self._shows |= {"health": health.rows, "probes": health.process_row}
 
-    def __call__(self, request: Row) -> object:
-        """Do one request, `verb` and the verb's own fields.  Raises RequestError."""
+    def __call__(self, request: Row, now: float) -> object:
+        """Do one request, `verb` and the verb's own fields, at `now`.  Raises RequestError."""
         verb = self._verbs.get(request["verb"])
         if verb is None:
             raise RequestError(f"verb {request['verb']!r} is none of {', '.join(self._verbs)}")
-        return verb(request)
+        return verb(request, now)
 
-    def _show(self, request: Row) -> object:
+    def _show(self, request: Row, now: float) -> object:
         what = request.get("what")
         if what == "connections":
-            return self._connections(self._host(request, "client"), self._host(request, "server"))
+            clients, servers = self._host(request, "client"), self._host(request, "server")
+            return self._connections(clients, servers, now)
         show = self._shows.get(what) if isinstance(what, str) else None
         if show is None:
             raise RequestError(f"show: {what!r} is none of {', '.join(self._shows)}")
-        return show()
+        return show(now)
 
-    def _virtual_servers(self) -> Iterator[Row]:
+    def _virtual_servers(self, _now: float) -> Iterator[Row]:
         return (_virtual_server_row(vs) for vs in list(self._switch.virtual_servers.values()))
 
     def _host(self, request: Row, field: str) -> frozenset[bytes] | None:
@@ -98,7 +98,7 @@ class Verbs:
         return frozenset(ip.packed for ip in places.host(word, self._hosts()))
 
     def _connections(
-        self, clients: frozenset[bytes] | None, servers: frozenset[bytes] | None
+        self, clients: frozenset[bytes] | None, servers: frozenset[bytes] | None, now: float
     ) -> Iterator[Row]:
         timeouts = self._switch.settings.timeouts
         for connection in _connections_shard_by_shard(self._switch.connections):
@@ -107,17 +107,17 @@ class Verbs:
             if servers is not None and source_address(connection.reply_key) not in servers:
                 continue
             deadline = connection.last_seen + timeouts[connection.state]
-            yield _connection_row(connection, max(0.0, deadline - self._clock()))
+            yield _connection_row(connection, max(0.0, deadline - now))
 
-    def _host_names(self) -> Row:
+    def _host_names(self, _now: float) -> Row:
         return {str(ip): name for name, addresses in self._hosts().items() for ip in addresses}
 
-    def _stats(self) -> Row:
+    def _stats(self, now: float) -> Row:
         switch = self._switch
         return {
-            "time": self._clock(),
+            "time": now,
             "pid": os.getpid(),
-            "uptime": round(self._clock() - self._started, 3),
+            "uptime": round(now - self._started, 3),
             "connections": len(switch.connections),
             "half_open": switch.connections.half_open,
             "max_connections": switch.settings.max_connections,

@@ -21,6 +21,7 @@ A packet's way, and the file or room where each step lives:
     severing.py       who waits for a real server that went out of service is told
     outcome.py        what comes of a packet inside the engine: a verdict, and whom it is about
     verdict.py        what became of the packet, and the closed list of reasons
+    changes.py        what can be changed while it runs: one door for all
     events.py         what is told of all this, as values
     listeners.py      who is told what
     settings.py       what holds for the whole switch, whatever its virtual servers

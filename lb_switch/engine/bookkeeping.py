@@ -22,7 +22,7 @@ from lb_switch.engine.connections.queues import Queues, is_client_proved, kind_o
 from lb_switch.engine.connections.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.engine.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.engine.connections.tcp_state import ACTIVE, REUSABLE, State
-from lb_switch.engine.events import ConnectionEvent, Stage
+from lb_switch.engine.events import Cause, ConnectionEvent, Stage
 from lb_switch.engine.listeners import Listeners
 from lb_switch.engine.nat.path import NatPath
 from lb_switch.engine.nat.port_pool import PortPool
@@ -129,14 +129,14 @@ class Bookkeeping:
         except KeyClashError as clash:
             if clash.holder.state not in REUSABLE:
                 raise
-            self.forget(clash.holder, now, "its reply key was needed")
+            self.forget(clash.holder, now, Cause.REPLY_KEY_NEEDED)
             self._insert(connection, now, reply_only=reply_only)
         except TableFullError:
             table = self._connections
             superfluous = self._queues.give_way(connection.protocol, now, table.max_connections)
             if superfluous is None:
                 raise
-            self._strike_off(superfluous, now, "evicted: the table is full")
+            self._strike_off(superfluous, now, Cause.TABLE_FULL)
             self._insert(connection, now, reply_only=reply_only)
 
     # -- the middle ------------------------------------------------------------------------
@@ -149,7 +149,7 @@ class Bookkeeping:
         old, real_server = connection.state, connection.real_server
         self._queues.leave(connection)
         if self._listeners.connections is not None:
-            cause = "its real server took a new one on these ports"
+            cause = Cause.TAKEN_ANEW
             self._listeners.connections(
                 ConnectionEvent(now, Stage.CLOSED, connection, old, old, cause)
             )
@@ -159,6 +159,7 @@ class Bookkeeping:
         real_server.connections_total += 1
         connection.state = State.SYN_RECV
         connection.tally = 0
+        connection.number = 0
         connection.unsettled = None
         connection.last_seen = now
         self._queues.join(connection, now)
@@ -198,7 +199,7 @@ class Bookkeeping:
 
     # -- the end ---------------------------------------------------------------------------
 
-    def forget(self, connection: Connection, now: float, cause: str) -> None:
+    def forget(self, connection: Connection, now: float, cause: Cause) -> None:
         """Strike a connection off before its time.  `cause` is for whoever listens."""
         self._queues.leave(connection)
         self._strike_off(connection, now, cause)
@@ -206,13 +207,13 @@ class Bookkeeping:
     def forget_expired(self, now: float, limit: int) -> None:
         """Strike off the connections whose time is up, after looking at `limit` at the most."""
         for connection in self._queues.expired(now, limit):
-            self._strike_off(connection, now, "timeout")
+            self._strike_off(connection, now, Cause.TIMEOUT)
 
     def next_deadline(self) -> float | None:
         """When `forget_expired` has something to do."""
         return self._queues.next_deadline()
 
-    def _strike_off(self, connection: Connection, now: float, cause: str) -> None:
+    def _strike_off(self, connection: Connection, now: float, cause: Cause) -> None:
         self._connections.remove(connection)
         if connection.state in ACTIVE:
             connection.real_server.active -= 1
@@ -247,7 +248,7 @@ class Bookkeeping:
         return any(each.has(reply_key, now) for each in books)
 
     def _take_port(self, connection: Connection, now: float) -> None:
-        self.forget(connection, now, "evicted: its source port was needed")
+        self.forget(connection, now, Cause.SOURCE_PORT_NEEDED)
 
     def _release_port(self, connection: Connection) -> None:
         pool = connection.path.port_pool

@@ -48,6 +48,11 @@ class Directory:
         self.own_addresses += Counter()
         self._retired = [each for each in (*self._retired, virtual_server) if each.has_connections]
 
+    def order(self, names: tuple[str, ...]) -> None:
+        """Bring the virtual servers into this order; all their names."""
+        for name in names:  # In place: others look at this very dict.
+            self.virtual_servers[name] = self.virtual_servers.pop(name)
+
     def find(self, protocol: int, address: bytes, port: bytes) -> VirtualServer | None:
         """Return who serves a packed address and port, or None."""
         return self._by_endpoint.get((protocol, address, port))

@@ -13,6 +13,7 @@ from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.tcp_state import Direction, State
 from lb_switch.engine.outcome import Choice
 from lb_switch.engine.servers import RealServer, VirtualServer
+from lb_switch.engine.settings import Settings
 from lb_switch.engine.verdict import Verdict
 
 
@@ -51,10 +52,28 @@ class Stage(enum.Enum):
     CLOSED = "closed"
 
 
+class Cause(enum.Enum):
+    """Why a connection left the table."""
+
+    TIMEOUT = "timeout"
+    PORT_REUSE = "port_reuse"
+    """A SYN on its ports opens a new one."""
+    REPLY_KEY_NEEDED = "reply_key_needed"
+    """It was closed, and another connection's answers come under the same key."""
+    TABLE_FULL = "table_full"
+    """It gave way to a newcomer."""
+    SOURCE_PORT_NEEDED = "source_port_needed"
+    """Full NAT: it gave way to a newcomer."""
+    OUT_OF_SERVICE = "out_of_service"
+    """Its real server is out of service."""
+    TAKEN_ANEW = "taken_anew"
+    """Its real server took a new connection on these ports."""
+
+
 class ConnectionEvent(NamedTuple):
     """A connection came into the table, changed its state, or left the table.
 
-    `cause` says why it left: "timeout", "port reuse", "evicted", "real server out of service".
+    `cause` says why it left; None unless it did.
     """
 
     time: float
@@ -62,7 +81,7 @@ class ConnectionEvent(NamedTuple):
     connection: Connection
     old_state: State | None
     state: State
-    cause: str = ""
+    cause: Cause | None = None
 
 
 class SentEvent(NamedTuple):
@@ -79,16 +98,54 @@ class SentEvent(NamedTuple):
     direction: Direction
 
 
-class ServerEvent(NamedTuple):
-    """A real server changed: its health, its administrative state or its weight.
+class Aspect(enum.Enum):
+    """What changed of a real server."""
 
-    `cause` is one line for people: "connect refused", "timeout after 1.0 s", "set to drain".
-    """
+    HEALTH = "health"
+    STATE = "state"
+    WEIGHT = "weight"
+
+
+class ServerEvent(NamedTuple):
+    """A real server changed.  `finding` is what a health check found ("connect refused")."""
 
     time: float
     virtual_server: VirtualServer
     real_server: RealServer
-    cause: str
+    changed: Aspect
+    finding: str = ""
+
+
+class GroupStage(enum.Enum):
+    """What happened to a virtual server."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    """Its scheduler, its options, or the order of its real servers."""
+    REMOVED = "removed"
+    SERVER_ADDED = "server_added"
+    SERVER_REMOVED = "server_removed"
+
+
+class VirtualServerEvent(NamedTuple):
+    """A virtual server came, changed or went, or a real server came into its group or left it.
+
+    `names` are those of all virtual servers now, in order; `real_server` is the one that came or
+    left.
+    """
+
+    time: float
+    stage: GroupStage
+    virtual_server: VirtualServer
+    names: tuple[str, ...]
+    real_server: RealServer | None = None
+
+
+class SettingsEvent(NamedTuple):
+    """Other settings hold from now on."""
+
+    time: float
+    settings: Settings
 
 
 class ProbeEvent(NamedTuple):
@@ -109,4 +166,12 @@ class ProbeEvent(NamedTuple):
     became: Literal["up", "down"] | None = None
 
 
-Event = PacketEvent | ConnectionEvent | SentEvent | ServerEvent | ProbeEvent
+Event = (
+    PacketEvent
+    | ConnectionEvent
+    | SentEvent
+    | ServerEvent
+    | VirtualServerEvent
+    | SettingsEvent
+    | ProbeEvent
+)

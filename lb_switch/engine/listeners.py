@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.events import Event, PacketEvent, SentEvent
 
 Listener = Callable[[Event], None]
@@ -44,9 +45,10 @@ class Listeners:
     it.  `keep`: how many bytes are wanted of a packet.
     """
 
-    __slots__ = ("_present", "connections", "keep", "packets", "probes", "servers")
+    __slots__ = ("_last_number", "_present", "connections", "keep", "packets", "probes", "servers")
 
     def __init__(self) -> None:
+        self._last_number = 0
         self._present: list[tuple[Listener, Interest]] = []
         self._arrange()
 
@@ -63,6 +65,13 @@ class Listeners:
         """Let it hear nothing any more."""
         self._present = [each for each in self._present if each[0] != listener]
         self._arrange()
+
+    def number_of(self, connection: Connection) -> int:
+        """Return the number by which every listener knows a connection, counted from 1."""
+        if not connection.number:
+            self._last_number += 1
+            connection.number = self._last_number
+        return connection.number
 
     def _arrange(self) -> None:
         present = self._present

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.tcp_state import Direction, State
-from lb_switch.engine.servers import Explanation, RealServer, VirtualServer
+from lb_switch.engine.servers import Explanation, RealServer, Rule, VirtualServer
 from lb_switch.engine.verdict import Action, Reason, Verdict
 
 
@@ -24,9 +24,8 @@ class Choice(NamedTuple):
 
     def instead(self, another: RealServer, trouble: str) -> Choice:
         """Return the choice of another one, because of a trouble with this one."""
-        place = str(self.real_server.endpoint)
-        why = f"next after {place}, towards which {trouble}"
-        explanation = Explanation(another, why, {"instead_of": place})
+        facts = {"instead_of": str(self.real_server.endpoint), "trouble": trouble}
+        explanation = Explanation(another, Rule.NEXT_INSTEAD, facts)
         return self._replace(real_server=another, explanation=explanation)
 
 

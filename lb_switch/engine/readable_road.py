@@ -18,6 +18,7 @@ from lb_switch.engine.connections.table import ConnectionTable, KeyClashError, T
 from lb_switch.engine.connections.tcp_state import REUSABLE, Direction, State
 from lb_switch.engine.connections.unsettled import CUT
 from lb_switch.engine.directory import Directory
+from lb_switch.engine.events import Cause
 from lb_switch.engine.fragment_road import FragmentRoad
 from lb_switch.engine.nat import answers
 from lb_switch.engine.nat.answer_limit import Answer, AnswerLimit
@@ -254,7 +255,7 @@ class ReadableRoad:
                 if packet.buffer[packet.l4 + 13] & tcp.RST:
                     return None
                 return self._cut(packet, connection, now)
-        self._books.forget(connection, now, "real server out of service")
+        self._books.forget(connection, now, Cause.OUT_OF_SERVICE)
         outcome = self._unknown(packet, now, explained)
         if outcome.verdict is NEW:
             return outcome._replace(verdict=RESCHEDULED)
@@ -269,7 +270,7 @@ class ReadableRoad:
             return outcome
         old_state = connection.state
         if packet.key == connection.reply_key:
-            self._books.forget(connection, now, "real server out of service")
+            self._books.forget(connection, now, Cause.OUT_OF_SERVICE)
             return Outcome(verdict, group, connection, Direction.REPLY, old_state)
         told = self._severing.cut(connection, packet, now)
         verdict = verdict._replace(packets=(*verdict.packets, *told))
@@ -277,7 +278,7 @@ class ReadableRoad:
 
     def _port_reuse(self, packet: Packet, old: Connection, now: float, explained: bool) -> Outcome:
         """Let a SYN on the ports of a closed connection open a new one: that very SYN."""
-        self._books.forget(old, now, "port reuse")
+        self._books.forget(old, now, Cause.PORT_REUSE)
         outcome = self._unknown(packet, now, explained)
         if outcome.verdict is NEW:
             return outcome._replace(verdict=PORT_REUSE)
@@ -378,7 +379,7 @@ class ReadableRoad:
                     return self._reject(packet, now, refused, virtual_server)
                 if choice is not None:
                     full = isinstance(error, PortPoolExhaustedError)
-                    trouble = "no source port is free" if full else "the client's port is in use"
+                    trouble = "no_source_port" if full else "port_in_use"
                     choice = choice.instead(another, trouble)
                 real_server = another
         if state is State.SYN_RECV:

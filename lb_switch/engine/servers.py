@@ -114,18 +114,33 @@ same object.  See `VirtualServer.usable_servers`.
 """
 
 
+class Rule(enum.Enum):
+    """By which rule a scheduler chooses; the facts that come with each stand behind it."""
+
+    TURN = "turn"
+    """position, usable, after (the last one chosen; empty: none yet)"""
+    CURRENT_WEIGHT = "current_weight"
+    """current_weights (by endpoint), weight, total_weight"""
+    FEWEST_ACTIVE = "fewest_active"
+    """active (by endpoint), equals (how many have as few)"""
+    FEWEST_PER_WEIGHT = "fewest_per_weight"
+    """active, weights (both by endpoint), equals"""
+    HASH_SLOT = "hash_slot"
+    """hash_on, hash (hexadecimal), slot, slots"""
+    NEXT_INSTEAD = "next_instead"
+    """instead_of (an endpoint), trouble (no_source_port or port_in_use)"""
+
+
+Facts = Mapping[str, int | str | Mapping[str, int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What `choose` would pick now, and why.  `str()` of it is one line."""
+    """What `choose` would pick now, and why: a rule, and the numbers behind it by name."""
 
     server: RealServer
-    why: str
-    """A phrase that follows the server's endpoint: `next after 10.0.2.12:80`."""
-    facts: Mapping[str, int | str | Mapping[str, int]] = field(default_factory=dict)
-    """The numbers behind `why`, by name; counts per server are keyed by endpoint."""
-
-    def __str__(self) -> str:
-        return f"{self.server.endpoint}: {self.why}"
+    rule: Rule
+    facts: Facts = field(default_factory=dict)
 
 
 class Scheduler(Protocol):
@@ -290,6 +305,20 @@ class VirtualServer:
         if real_server in self._departed.values():
             real_server.severed = True
             self.refresh()
+
+    def configure(
+        self, scheduler: Scheduler, on_down: OnDown, persistence: ClientMemory[Any] | None
+    ) -> None:
+        """Take another scheduler and other options."""
+        self.scheduler, self.persistence = scheduler, persistence
+        if on_down != self.on_down:
+            self.on_down = on_down
+            self.refresh()
+
+    def order(self, real_servers: Iterable[RealServer]) -> None:
+        """Bring the group into this order; all its real servers."""
+        self.real_servers[:] = real_servers
+        self.refresh()
 
     @property
     def lingering(self) -> tuple[RealServer, ...]:

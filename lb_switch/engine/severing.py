@@ -27,7 +27,7 @@ from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.table import ConnectionTable
 from lb_switch.engine.connections.tcp_state import REUSABLE, Direction, State
 from lb_switch.engine.connections.unsettled import CUT
-from lb_switch.engine.events import SentEvent
+from lb_switch.engine.events import Cause, SentEvent
 from lb_switch.engine.listeners import Listeners
 from lb_switch.engine.nat import answers
 from lb_switch.engine.packet.flow_key import reverse
@@ -230,7 +230,7 @@ class Severing:
         return () if told is None else (told,)
 
     def _forget(self, connection: Connection, now: float) -> None:
-        self._books.forget(connection, now, "real server out of service")
+        self._books.forget(connection, now, Cause.OUT_OF_SERVICE)
 
     def _watch(self, connection: Connection, now: float) -> None:
         """Keep an entry until its real server has been told, or says no more."""

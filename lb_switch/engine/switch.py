@@ -11,18 +11,40 @@ known connection, else the readable road (`readable_road`), where every step can
 from __future__ import annotations
 
 from lb_switch.engine.bookkeeping import Bookkeeping
+from lb_switch.engine.changes import (
+    AddRealServer,
+    AddVirtualServer,
+    Change,
+    ChangeSettings,
+    Configure,
+    EndConnections,
+    Order,
+    OrderVirtualServers,
+    RemoveRealServer,
+    RemoveVirtualServer,
+    SetAdminState,
+    SetHealth,
+    SetWeight,
+)
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.fragments import FragmentTracker
 from lb_switch.engine.connections.queues import Queues
 from lb_switch.engine.connections.table import ConnectionTable
 from lb_switch.engine.connections.tcp_state import Direction
 from lb_switch.engine.directory import Directory
-from lb_switch.engine.events import PacketEvent, ServerEvent
+from lb_switch.engine.events import (
+    Aspect,
+    GroupStage,
+    PacketEvent,
+    ServerEvent,
+    SettingsEvent,
+    VirtualServerEvent,
+)
 from lb_switch.engine.listeners import EVERYTHING, Interest, Listener, Listeners
 from lb_switch.engine.nat.identification import Identifications
 from lb_switch.engine.outcome import KNOWN, Outcome
 from lb_switch.engine.readable_road import ReadableRoad
-from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
+from lb_switch.engine.servers import RealServer, VirtualServer
 from lb_switch.engine.settings import Settings
 from lb_switch.engine.severing import Severing
 from lb_switch.engine.short_road import ShortRoad, flow_of
@@ -86,28 +108,84 @@ class Switch:
         self.listeners.remove(listener)
         self._tell_packet = self.listeners.packets
 
-    # -- virtual servers -------------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------
 
-    def add_virtual_server(self, virtual_server: VirtualServer) -> None:
-        """Serve it from now on.  Raises ValueError if name or endpoint is taken."""
-        self._directory.add(virtual_server)
-        virtual_server.on_refresh = self._severing.review
+    def change(self, change: Change, now: float) -> None:
+        """Change virtual servers, real servers or settings; whoever listens is told.
 
-    def remove_virtual_server(self, virtual_server: VirtualServer) -> None:
-        """Take no new connections for it; live ones go on."""
-        self._directory.remove(virtual_server)
-
-    # -- settings --------------------------------------------------------------------------
-
-    def change_settings(self, settings: Settings) -> None:
-        """Take other settings from now on; connections stay.
-
-        A shorter timeout also holds for the connections there are, but each is looked at when its
-        bucket of the timer wheel comes due: 64 seconds after the change at the latest.
-
-        Raises ValueError, and changes nothing, where the table would have to be made anew or
-        would be over its bound.
+        Raises ValueError, and has changed nothing then, where a name or an endpoint is taken, or
+        where settings would need a table made anew.
         """
+        self._severing.now = now
+        match change:
+            case SetHealth(real_server, healthy, finding):
+                real_server.healthy = healthy
+                self._server_changed(real_server, Aspect.HEALTH, now, finding)
+            case SetAdminState(real_server, state):
+                real_server.admin_state = state
+                self._server_changed(real_server, Aspect.STATE, now)
+            case SetWeight(real_server, weight):
+                real_server.weight = weight
+                self._server_changed(real_server, Aspect.WEIGHT, now)
+            case ChangeSettings(settings):
+                self._change_settings(settings, now)
+            case OrderVirtualServers(names):
+                self._directory.order(names)
+                for virtual_server in self.virtual_servers.values():
+                    self._group_changed(GroupStage.CHANGED, virtual_server, now)
+                    break
+            case AddVirtualServer(virtual_server):
+                self._directory.add(virtual_server)
+                virtual_server.on_refresh = self._severing.review
+                self._group_changed(GroupStage.ADDED, virtual_server, now)
+            case RemoveVirtualServer(virtual_server):
+                self._directory.remove(virtual_server)
+                self._group_changed(GroupStage.REMOVED, virtual_server, now)
+            case AddRealServer(virtual_server, real_server):
+                real_server = virtual_server.add(real_server)
+                self._group_changed(GroupStage.SERVER_ADDED, virtual_server, now, real_server)
+            case RemoveRealServer(virtual_server, real_server):
+                virtual_server.remove(real_server)
+                self._group_changed(GroupStage.SERVER_REMOVED, virtual_server, now, real_server)
+            case EndConnections(virtual_server, real_server):
+                virtual_server.end_lingering(real_server)
+            case Order(virtual_server, real_servers):
+                virtual_server.order(real_servers)
+                self._group_changed(GroupStage.CHANGED, virtual_server, now)
+            case Configure(virtual_server, name, scheduler, on_down, persistence):
+                virtual_server.name = name
+                virtual_server.configure(scheduler, on_down, persistence)
+                self._group_changed(GroupStage.CHANGED, virtual_server, now)
+
+    def add_virtual_server(self, virtual_server: VirtualServer, now: float = 0.0) -> None:
+        """Serve it from now on: the change that every switch begins with."""
+        self.change(AddVirtualServer(virtual_server), now)
+
+    def _server_changed(
+        self, real_server: RealServer, changed: Aspect, now: float, finding: str = ""
+    ) -> None:
+        virtual_server = real_server.virtual_server
+        assert virtual_server is not None
+        virtual_server.refresh()
+        if self.listeners.servers is not None:
+            event = ServerEvent(now, virtual_server, real_server, changed, finding)
+            self.listeners.servers(event)
+
+    def _group_changed(
+        self,
+        stage: GroupStage,
+        virtual_server: VirtualServer,
+        now: float,
+        real_server: RealServer | None = None,
+    ) -> None:
+        """Tell of a virtual server that is served, or was until now."""
+        served = self.virtual_servers.get(virtual_server.name) is virtual_server
+        if self.listeners.servers is not None and (served or stage is GroupStage.REMOVED):
+            names = tuple(self.virtual_servers)
+            event = VirtualServerEvent(now, stage, virtual_server, names, real_server)
+            self.listeners.servers(event)
+
+    def _change_settings(self, settings: Settings, now: float) -> None:
         old, table = self.settings, self.connections
         if (settings.max_half_open_per_source > 0) != (old.max_half_open_per_source > 0):
             raise ValueError("max_half_open_per_source cannot be switched on or off while running")
@@ -120,40 +198,19 @@ class Switch:
                 f"max_connections cannot become {settings.max_connections}:"
                 f" there are {len(table)} connections"
             )
+        if settings == old:
+            return
         self.settings = settings
         table.max_connections = settings.max_connections
         self._books.change_timeouts(settings.timeouts)
         self._readable_road.settings = settings
         self._readable_road.answer_limit.change(settings.answers_per_second)
+        if self.listeners.servers is not None:
+            self.listeners.servers(SettingsEvent(now, settings))
 
     def note_host_addresses(self, addresses: frozenset[bytes]) -> None:
         """Take for forged what is sent to a VIP from these addresses (packed) of this machine."""
         self._directory.host_addresses = addresses
-
-    # -- real servers ----------------------------------------------------------------------
-
-    def set_health(self, real_server: RealServer, healthy: bool, cause: str, now: float) -> None:
-        """Take what a health check found.  From now on no new connection goes to a failed one."""
-        real_server.healthy = healthy
-        self._server_changed(real_server, cause, now)
-
-    def set_admin_state(self, real_server: RealServer, state: AdminState, now: float) -> None:
-        """Do what the operator wants of a real server."""
-        real_server.admin_state = state
-        self._server_changed(real_server, f"set to {state.value}", now)
-
-    def set_weight(self, real_server: RealServer, weight: int, now: float) -> None:
-        """Give it another share of new connections; 0 drains it."""
-        real_server.weight = weight
-        self._server_changed(real_server, f"weight set to {weight}", now)
-
-    def _server_changed(self, real_server: RealServer, cause: str, now: float) -> None:
-        virtual_server = real_server.virtual_server
-        assert virtual_server is not None
-        self._severing.now = now
-        virtual_server.refresh()
-        if self.listeners.servers is not None:
-            self.listeners.servers(ServerEvent(now, virtual_server, real_server, cause))
 
     # -- counters --------------------------------------------------------------------------
 

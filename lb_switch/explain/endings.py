@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lb_switch.engine.events import Cause
 from lb_switch.explain.describe import Summary
 from lb_switch.stream.schema import (
     ConnectionEntry,
@@ -12,8 +13,9 @@ from lb_switch.stream.schema import (
     Record,
     ServerRecord,
 )
+from lb_switch.words import english as words
 
-OUT_OF_SERVICE = "real server out of service"
+OUT_OF_SERVICE = Cause.OUT_OF_SERVICE.value
 """Why the switch struck off a connection: what its real server is then, tells the real reason."""
 
 
@@ -22,7 +24,7 @@ class Endings:
 
     def __init__(self, header: Header) -> None:
         self._servers = {
-            (group.name, server.address): (server, "")
+            (group.name, server.address): (server, "", "")
             for group in header.virtual_servers
             for server in group.real_servers
         }
@@ -36,7 +38,8 @@ class Endings:
         """Note who is alive, and how the real servers are."""
         if isinstance(record, ServerRecord):
             server = record.real_server
-            self._servers[record.virtual_server, server.address] = (server, record.cause)
+            news = (server, record.changed, record.finding)
+            self._servers[record.virtual_server, server.address] = news
         elif isinstance(record, ConnectionRecord):
             connection = record.connection
             place = record.virtual_server, connection.real
@@ -75,13 +78,14 @@ class Endings:
             before = known[0]
             if (before.healthy, before.state) == (server.healthy, server.state):
                 return ""
-        return _condition(server, record.cause)
+        return _condition(server, record.changed, record.finding)
 
     def why(self, record: ConnectionRecord, name: str) -> str:
         """Say why a connection left the table.  name: what its real server is called."""
-        if record.cause == "timeout":
+        if record.cause == Cause.TIMEOUT.value:
             return f"timeout in {record.state}"
-        return (record.cause == OUT_OF_SERVICE and self.fault(record, name)) or record.cause
+        fault = self.fault(record, name) if record.cause == OUT_OF_SERVICE else ""
+        return fault or words.cause(record.cause or "")
 
     def fault(self, record: ConnectionRecord, name: str) -> str:
         """Say what is wrong with the real server of a connection; "" if nothing is."""
@@ -91,12 +95,9 @@ class Endings:
         return f"{name} {_condition(*known)}"
 
 
-def _condition(server: RealServerEntry, cause: str) -> str:
+def _condition(server: RealServerEntry, changed: str, finding: str) -> str:
     """Continue a sentence that begins with the real server's name."""
-    set_by_hand = f"set to {server.state}"
-    if cause == set_by_hand:
-        return f"is {set_by_hand}"
+    if changed == "state" or (server.healthy and server.state != "ready"):
+        return f"is set to {server.state}"
     health = "up" if server.healthy else "down"
-    if server.healthy and server.state != "ready":
-        return f"is {set_by_hand}"
-    return f"is {health}: {cause}" if cause else f"is {health}"
+    return f"is {health}: {finding}" if finding else f"is {health}"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from lb_switch.explain.checksum_walk import walk
 from lb_switch.explain.describe import summarise
 from lb_switch.explain.dissect import Field, Layer, dissect
-from lb_switch.explain.reasons import sentence
 from lb_switch.explain.style import Style
 from lb_switch.stream.schema import DroppedRecord, EndRecord, Header, PacketRecord, Record
+from lb_switch.words.english import sentence
 
 _NAME, _VALUE = 20, 27
 

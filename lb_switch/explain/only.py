@@ -13,11 +13,13 @@ from lb_switch.stream.schema import (
     Record,
     SentRecord,
     ServerRecord,
+    SettingsRecord,
+    VirtualServerRecord,
 )
 
 KINDS = ("connections", "packets", "servers")
 """connections: packets that open, change, end or are refused a connection, and what ends without
-one; packets: each of them; servers: their health, state and weight."""
+one; packets: each of them; servers: their health, state and weight, and who comes and goes."""
 
 
 class UnknownWordError(ValueError):
@@ -46,7 +48,14 @@ class Only:
     def wants(self, record: Record) -> bool:
         """Whether a record is told.  What says that events are missing always is."""
         if not isinstance(
-            record, PacketRecord | SentRecord | ConnectionRecord | ServerRecord | ProbeRecord
+            record,
+            PacketRecord
+            | SentRecord
+            | ConnectionRecord
+            | ServerRecord
+            | VirtualServerRecord
+            | SettingsRecord
+            | ProbeRecord,
         ):
             return True
         if self._kinds and not self._is_of_kind(record):
@@ -62,7 +71,7 @@ class Only:
 
     def _is_of_kind(self, record: Record) -> bool:
         kinds = self._kinds
-        if isinstance(record, ServerRecord | ProbeRecord):
+        if isinstance(record, ServerRecord | VirtualServerRecord | SettingsRecord | ProbeRecord):
             return "servers" in kinds
         if isinstance(record, ConnectionRecord):
             return "connections" in kinds
@@ -109,4 +118,7 @@ def _places(record: Record) -> list[str]:
         return ends if connection is None else [*ends, connection.source, connection.real]
     if isinstance(record, ServerRecord):
         return [record.real_server.address]
+    if isinstance(record, VirtualServerRecord):
+        server = [] if record.real_server is None else [record.real_server]
+        return [record.virtual_server.address, *server]
     return [record.real_server] if isinstance(record, ProbeRecord) else []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lb_switch.explain.describe import Summary, is_group_membership, summarise
-from lb_switch.explain.reasons import purpose, sentence
 from lb_switch.explain.style import NO_BREAK, WIDTH, Style
 from lb_switch.explain.who import Who
 from lb_switch.stream.schema import (
@@ -19,7 +18,11 @@ from lb_switch.stream.schema import (
     Record,
     SentRecord,
     ServerRecord,
+    SettingsRecord,
+    VirtualServerRecord,
 )
+from lb_switch.words import english as words
+from lb_switch.words.english import purpose, sentence
 
 _INTRODUCTION = (
     "Clients talk to a virtual IP (VIP), which no machine owns. For each new connection the switch"
@@ -69,6 +72,10 @@ class Story:
             yield from self._aside(record.time, self._sent(record))
         elif isinstance(record, ServerRecord):
             yield from self._aside(record.time, self._server(record))
+        elif isinstance(record, VirtualServerRecord):
+            yield from self._aside(record.time, self._group(record))
+        elif isinstance(record, SettingsRecord):
+            yield from self._aside(record.time, words.SETTINGS_CHANGED)
         elif isinstance(record, ProbeRecord):
             # One that finds what was known already is no news.
             if record.became is None and record.passed is not None:
@@ -154,11 +161,11 @@ class Story:
 
     def _why(self, choice: ChoiceEntry) -> str:
         """Put names in the place of addresses, and add the counts that were compared."""
-        text = choice.why
-        for address in choice.candidates:
-            name = self._who.name(address)
-            if name:
-                text = text.replace(f"after {address}", f"after {name}")
+
+        def name(address: str) -> str:
+            return self._who.name(address) or address
+
+        text = words.choice(choice.rule or "", choice.facts, choice.real_server or "", name)
         for key, title in (("active", "active"), ("current_weights", "current weights")):
             counts = choice.facts.get(key)
             if isinstance(counts, dict):
@@ -240,10 +247,11 @@ class Story:
 
     def _closed(self, record: ConnectionRecord) -> str:
         connection, there, back = record.connection, record.to_server, record.to_client
+        cause = words.cause(record.cause or "")
         return (
             f"connection {connection.number}"
             f" ({self._who.called(connection.client)} {self._style.glyphs.to}"
-            f" {self._who.called(connection.real)}) leaves the table: {record.cause};"
+            f" {self._who.called(connection.real)}) leaves the table: {cause};"
             f" {_count(there.packets, 'packet')} there, {back.packets:,} back"
         )
 
@@ -258,10 +266,17 @@ class Story:
     def _server(self, record: ServerRecord) -> str:
         server = record.real_server
         health = "up" if server.healthy else "down"
+        change = words.server_change(record.changed, record.finding, server.state, server.weight)
         return (
             f"real server {self._who.called(server.address)} of {record.virtual_server}:"
-            f" {record.cause} (now {health}, {server.state}, weight {server.weight})"
+            f" {change} (now {health}, {server.state}, weight {server.weight})"
         )
+
+    def _group(self, record: VirtualServerRecord) -> str:
+        group = record.virtual_server
+        server = "" if record.real_server is None else self._who.called(record.real_server)
+        change = words.virtual_server_change(record.stage, server)
+        return f"{group.name} ({group.protocol} {group.address}, {group.scheduler}): {change}"
 
     def _probe(self, record: ProbeRecord) -> str:
         verdict = {True: "passed", False: "failed", None: "could not be made"}[record.passed]

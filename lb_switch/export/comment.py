@@ -5,6 +5,7 @@ from __future__ import annotations
 from lb_switch.engine.connections.tcp_state import Direction
 from lb_switch.engine.events import PacketEvent, SentEvent
 from lb_switch.engine.packet.flow_key import source_endpoint
+from lb_switch.words import english as words
 
 
 def one_line(event: PacketEvent) -> str:
@@ -41,7 +42,11 @@ def _whom(event: PacketEvent) -> str:
     why = ""
     if event.choice is not None:
         explanation = event.choice.explanation
-        why = f" ({explanation.why if explanation else 'the client had it before'})"
+        chosen = str(event.choice.real_server.endpoint)
+        said = "the client had it before"
+        if explanation is not None:
+            said = words.choice(explanation.rule.value, explanation.facts, chosen)
+        why = f" ({said})"
     return f"{client} to {group} → {server}{why}"
 
 

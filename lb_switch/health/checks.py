@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from lb_switch.engine.changes import SetHealth
 from lb_switch.engine.events import ProbeEvent
 from lb_switch.health import messages
 from lb_switch.health.check import HealthCheck, Target
@@ -31,7 +32,7 @@ _MAX_COMPLAINTS = 50
 class HealthChecks:
     """Checks a switch's real servers.
 
-    `clock` is the one of `loop`.  `say(line)` tells that a real server went down or came up,
+    `say(line)` tells that a real server went down or came up,
     `complain(line)` that checking itself is in trouble; neither may block.  `command` starts the
     probe process.
     """
@@ -41,13 +42,11 @@ class HealthChecks:
         switch: Switch,
         loop: Loop,
         *,
-        clock: Callable[[], float],
         say: Callable[[str], None],
         complain: Callable[[str], None],
         command: Sequence[str] = COMMAND,
     ) -> None:
         self._switch = switch
-        self._clock = clock
         self._say = say
         self.complain = complain
         self._process = ProbeProcess(loop, self, command)
@@ -57,7 +56,10 @@ class HealthChecks:
         self._complaints: set[str] = set()
 
     def update(
-        self, virtual_servers: Iterable[VirtualServer], checks: Mapping[str, HealthCheck]
+        self,
+        virtual_servers: Iterable[VirtualServer],
+        checks: Mapping[str, HealthCheck],
+        now: float,
     ) -> None:
         """Check exactly the real servers of these virtual servers, each as `checks` says by name.
 
@@ -65,7 +67,6 @@ class HealthChecks:
         own endpoint are the same, also when they are new objects.  The probe process is started
         when there is something to check.
         """
-        now = self._clock()
         wanted = {
             (virtual_server.name, real_server.endpoint): real_server
             for virtual_server in virtual_servers
@@ -117,14 +118,14 @@ class HealthChecks:
 
     # -- what operators ask ----------------------------------------------------------------
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, now: float) -> Iterator[Row]:
         """Yield one row per real server, checked or not, in configured order."""
         for virtual_server in list(self._switch.virtual_servers.values()):
             for real_server in list(virtual_server.real_servers):
                 checked = self._checked.get((virtual_server.name, real_server.endpoint))
-                yield _row(virtual_server, real_server, checked, self._clock())
+                yield _row(virtual_server, real_server, checked, now)
 
-    def process_row(self) -> Row:
+    def process_row(self, _now: float) -> Row:
         """Return how the probe process does."""
         return self._process.status._asdict()
 
@@ -171,7 +172,7 @@ class HealthChecks:
     def _tell(self, real_server: RealServer, healthy: bool, cause: str, now: float) -> None:
         # Only what is news: every call makes schedulers look at the group afresh.
         if real_server.healthy != healthy:
-            self._switch.set_health(real_server, healthy, cause, now)
+            self._switch.change(SetHealth(real_server, healthy, cause), now)
 
     def _complain_once(self, line: str) -> None:
         if line not in self._complaints and len(self._complaints) < _MAX_COMPLAINTS:

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.connections.tcp_state import Direction, State
 from lb_switch.engine.events import (
+    Cause,
     ConnectionEvent,
     Event,
     PacketEvent,
     ProbeEvent,
     SentEvent,
     ServerEvent,
+    SettingsEvent,
     Stage,
+    VirtualServerEvent,
 )
 from lb_switch.engine.outcome import Choice
 from lb_switch.engine.packet.flow_key import destination_endpoint, source_endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
+from lb_switch.engine.settings import Settings
 from lb_switch.engine.switch import Switch
-from lb_switch.engine.tally import Traffic
 from lb_switch.engine.verdict import Reason
 from lb_switch.stream.schema import FORMAT, SNAP, VERSION
 from lb_switch.stream.wires import Routed, on_the_wires
@@ -32,25 +35,32 @@ Object = dict[str, Any]
 MOST_SENT = 4
 """Of the packets that a verdict sends besides, so many are told in full."""
 
-ENDED_KEPT = 4096
-"""So many ended connections keep their number: fragments may still come of a datagram whose first
-one found its connection."""
+_CONNECTIONS_KEPT = 8192
+"""Connections whose text is kept ready."""
 
 _to_text = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Encoder:
-    """Turns events into lines.  It gives connections their numbers, so one serves all listeners.
+    """Turns events into lines.
 
-    `routed` lets packets be told as they stood on the wires; without it as the engine saw them.
+    `number_of` gives a connection the number by which all listeners know it.  `routed` lets packets
+    be told as they stood on the wires; without it as the engine saw them.  `keep` is how many bytes
+    of a packet are told.
     """
 
-    def __init__(self, routed: Routed | None = None) -> None:
+    def __init__(
+        self,
+        number_of: Callable[[Connection], int],
+        routed: Routed | None = None,
+        keep: int = SNAP,
+    ) -> None:
+        self._number_of = number_of
         self._routed = routed
-        self._connections: dict[tuple[int, bytes, bytes], Object] = {}
-        self._ended: OrderedDict[tuple[int, bytes, bytes], Object] = OrderedDict()
-        """The latest to end, in order."""
-        self._count = 0
+        self._keep = keep
+        self._connections: dict[int, str] = {}
+        self._names: dict[str, str] = {}
+        """Names of virtual servers as JSON has them."""
         self.packets = 0
         """How many packets were told of."""
 
@@ -61,8 +71,9 @@ class Encoder:
                 "format": FORMAT,
                 "version": VERSION,
                 "time": now,
-                "snap": SNAP,
+                "snap": self._keep,
                 "hosts": dict(hosts),
+                "settings": _settings(switch.settings),
                 "virtual_servers": [_virtual_server(vs) for vs in switch.virtual_servers.values()],
             }
         )
@@ -70,103 +81,127 @@ class Encoder:
     def encode(self, event: Event) -> bytes:
         """Return the line of an event."""
         if isinstance(event, PacketEvent):
-            return _line(self._packet(event))
+            return self._packet(event)
         if isinstance(event, ConnectionEvent):
-            return _line(self._connection_event(event))
+            return self._connection_event(event)
         if isinstance(event, SentEvent):
-            return _line(self._sent(event))
-        return _line(_server(event) if isinstance(event, ServerEvent) else _probe(event))
+            return self._sent(event)
+        if isinstance(event, ServerEvent):
+            return _line(_server(event))
+        if isinstance(event, VirtualServerEvent):
+            return _line(_group(event))
+        if isinstance(event, SettingsEvent):
+            settings = _settings(event.settings)
+            return _line({"event": "settings", "time": event.time, "settings": settings})
+        return _line(_probe(event))
 
-    def _packet(self, event: PacketEvent) -> Object:
+    def present(self, connection: Connection, now: float) -> bytes:
+        """Return the line of a connection that was there before anybody listened."""
+        return self._connection_line(connection, now, "present", None, connection.state, None)
+
+    def _packet(self, event: PacketEvent) -> bytes:
+        # One line for every packet, in the packet's own process: put together by hand, since a
+        # dictionary and its encoding take three times as long.
         self.packets += 1
         if self._routed is not None:
             event = on_the_wires(event, self._routed())
         action, reason, packets = event.verdict
-        before, after, virtual_server = event.before, event.after, event.virtual_server
+        keep, before, after = self._keep, event.before, event.after
         connection, direction = event.connection, event.direction
-        old_state, state = event.old_state, event.state
-        return {
-            "event": "packet",
-            "time": event.time,
-            "number": event.number,
-            "verdict": action.value,
-            "reason": reason.value,
-            "virtual_server": None if virtual_server is None else virtual_server.name,
-            "direction": None if direction is None else direction.name.lower(),
-            "old_state": None if old_state is None else old_state.name,
-            "state": None if state is None else state.name,
-            "timeout": event.timeout,
-            "connection": None if connection is None else self._connection(connection),
-            "choice": _choice(event),
-            "partial": event.partial,
-            "length": len(before),
-            "before": before[:SNAP].hex(),
-            "after": None if before == after else after[:SNAP].hex(),
-            "sent": [
-                {"length": len(packet), "data": packet[:SNAP].hex()}
-                for packet in packets[:MOST_SENT]
-            ],
-            "sent_count": len(packets),
-        }
+        old_state, state, timeout = event.old_state, event.state, event.timeout
+        group = event.virtual_server
+        choice = _choice(event)
+        sent = [
+            {"length": len(packet), "data": packet[:keep].hex()} for packet in packets[:MOST_SENT]
+        ]
+        return (
+            f'{{"event":"packet","time":{event.time!r},"number":{event.number}'
+            f',"verdict":"{action._value_}","reason":"{reason._value_}"'
+            f',"virtual_server":{"null" if group is None else self._name(group.name)}'
+            f',"direction":{"null" if direction is None else _DIRECTIONS[direction]}'
+            f',"old_state":{"null" if old_state is None else _STATES[old_state]}'
+            f',"state":{"null" if state is None else _STATES[state]}'
+            f',"timeout":{"null" if timeout is None else repr(timeout)}'
+            f',"connection":{"null" if connection is None else self._connection(connection)}'
+            f',"choice":{"null" if choice is None else _to_text(choice)}'
+            f',"partial":{"true" if event.partial else "false"},"length":{event.length}'
+            f',"before":"{before[:keep].hex()}"'
+            f',"after":{"null" if before == after else _quoted(after[:keep].hex())}'
+            f',"sent":{_to_text(sent) if sent else "[]"},"sent_count":{len(packets)}}}\n'
+        ).encode()
 
-    def _connection_event(self, event: ConnectionEvent) -> Object:
-        connection, old_state = event.connection, event.old_state
-        virtual_server = connection.real_server.virtual_server
-        ended = event.stage is Stage.CLOSED
-        told = self._end_of(connection) if ended else self._connection(connection)
-        return {
-            "event": "connection",
-            "time": event.time,
-            "stage": event.stage.value,
-            "virtual_server": None if virtual_server is None else virtual_server.name,
-            "connection": told,
-            "old_state": None if old_state is None else old_state.name,
-            "state": event.state.name,
-            "cause": event.cause,
-            "to_server": _traffic(connection.traffic_to_server),
-            "to_client": _traffic(connection.traffic_to_client),
-        }
+    def _connection_event(self, event: ConnectionEvent) -> bytes:
+        connection, cause = event.connection, event.cause
+        line = self._connection_line(
+            connection, event.time, event.stage.value, event.old_state, event.state, cause
+        )
+        if event.stage is Stage.CLOSED:
+            self._connections.pop(connection.number, None)
+        return line
 
-    def _sent(self, event: SentEvent) -> Object:
-        virtual_server = event.virtual_server
-        return {
-            "event": "sent",
-            "time": event.time,
-            "virtual_server": None if virtual_server is None else virtual_server.name,
-            "connection": self._connection(event.connection),
-            "direction": event.direction.name.lower(),
-            "length": len(event.packet),
-            "data": event.packet[:SNAP].hex(),
-        }
+    def _connection_line(
+        self,
+        connection: Connection,
+        time: float,
+        stage: str,
+        old_state: State | None,
+        state: State,
+        cause: Cause | None,
+    ) -> bytes:
+        group = connection.real_server.virtual_server
+        there, back = connection.traffic_to_server, connection.traffic_to_client
+        return (
+            f'{{"event":"connection","time":{time!r},"stage":"{stage}"'
+            f',"virtual_server":{"null" if group is None else self._name(group.name)}'
+            f',"connection":{self._connection(connection)}'
+            f',"old_state":{"null" if old_state is None else _STATES[old_state]}'
+            f',"state":{_STATES[state]}'
+            f',"cause":{"null" if cause is None else _quoted(cause.value)}'
+            f',"to_server":{{"packets":{there.packets},"bytes":{there.bytes}}}'
+            f',"to_client":{{"packets":{back.packets},"bytes":{back.bytes}}}}}\n'
+        ).encode()
 
-    def _connection(self, connection: Connection) -> Object:
-        key = _key(connection)
-        if connection.is_over:
-            return self._ended.get(key) or self._numbered(connection)
-        told = self._connections.get(key)
-        if told is None:
-            told = self._connections[key] = self._numbered(connection)
-        return told
+    def _sent(self, event: SentEvent) -> bytes:
+        group = event.virtual_server
+        return (
+            f'{{"event":"sent","time":{event.time!r}'
+            f',"virtual_server":{"null" if group is None else self._name(group.name)}'
+            f',"connection":{self._connection(event.connection)}'
+            f',"direction":{_DIRECTIONS[event.direction]}'
+            f',"length":{len(event.packet)},"data":"{event.packet[: self._keep].hex()}"}}\n'
+        ).encode()
 
-    def _end_of(self, connection: Connection) -> Object:
-        key = _key(connection)
-        told = self._connections.pop(key, None) or self._numbered(connection)
-        self._ended[key] = told
-        self._ended.move_to_end(key)
-        if len(self._ended) > ENDED_KEPT:
-            self._ended.popitem(last=False)
-        return told
+    def _connection(self, connection: Connection) -> str:
+        number = self._number_of(connection)
+        text = self._connections.get(number)
+        if text is None:
+            if len(self._connections) >= _CONNECTIONS_KEPT:
+                self._connections.clear()
+            text = self._connections[number] = _to_text(
+                {
+                    "number": number,
+                    "protocol": PROTOCOL_NAMES[connection.protocol],
+                    "client": str(source_endpoint(connection.original_key)),
+                    "virtual": str(destination_endpoint(connection.original_key)),
+                    "source": str(destination_endpoint(connection.reply_key)),
+                    "real": str(connection.real_server.endpoint),
+                }
+            )
+        return text
 
-    def _numbered(self, connection: Connection) -> Object:
-        self._count += 1
-        return {
-            "number": self._count,
-            "protocol": PROTOCOL_NAMES[connection.protocol],
-            "client": str(source_endpoint(connection.original_key)),
-            "virtual": str(destination_endpoint(connection.original_key)),
-            "source": str(destination_endpoint(connection.reply_key)),
-            "real": str(connection.real_server.endpoint),
-        }
+    def _name(self, name: str) -> str:
+        text = self._names.get(name)
+        if text is None:
+            text = self._names[name] = _to_text(name)
+        return text
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+_STATES = {state: f'"{state.name}"' for state in State}
+_DIRECTIONS = {direction: f'"{direction.name.lower()}"' for direction in Direction}
 
 
 def dropped(count: int) -> bytes:
@@ -183,10 +218,6 @@ def _line(value: Object) -> bytes:
     return _to_text(value).encode() + b"\n"
 
 
-def _key(connection: Connection) -> tuple[int, bytes, bytes]:
-    return connection.protocol, connection.original_key, connection.reply_key
-
-
 def _choice(event: PacketEvent) -> Object | None:
     choice, virtual_server = event.choice, event.virtual_server
     if virtual_server is None:
@@ -198,7 +229,7 @@ def _choice(event: PacketEvent) -> Object | None:
             "real_server": None,
             "scheduler": virtual_server.scheduler.name,
             "persistent": False,
-            "why": "",
+            "rule": None,
             "facts": {},
             "candidates": [],
             "passed_over": _passed_over(virtual_server.real_servers),
@@ -212,7 +243,7 @@ def _choice_made(choice: Choice, virtual_server: VirtualServer) -> Object:
         "real_server": str(choice.real_server.endpoint),
         "scheduler": virtual_server.scheduler.name,
         "persistent": explanation is None,
-        "why": "" if explanation is None else explanation.why,
+        "rule": None if explanation is None else explanation.rule.value,
         "facts": {} if explanation is None else dict(explanation.facts),
         "candidates": [str(each.endpoint) for each in choice.candidates],
         "passed_over": _passed_over(choice.passed_over),
@@ -231,17 +262,28 @@ def _because(real_server: RealServer) -> str:
     return "drained" if real_server.admin_state is AdminState.DRAIN else "weight 0"
 
 
-def _traffic(traffic: Traffic) -> Object:
-    return {"packets": traffic.packets, "bytes": traffic.bytes}
+def _settings(settings: Settings) -> Object:
+    return {
+        "max_connections": settings.max_connections,
+        "max_half_open_per_source": settings.max_half_open_per_source,
+        "unknown_tcp": settings.unknown_tcp,
+        "answers_per_second": settings.answers_per_second._asdict(),
+        "timeouts": {state.name: seconds for state, seconds in settings.timeouts.items()},
+    }
 
 
 def _virtual_server(virtual_server: VirtualServer) -> Object:
+    persistence = virtual_server.persistence
     return {
         "name": virtual_server.name,
         "address": str(virtual_server.endpoint),
         "protocol": PROTOCOL_NAMES[virtual_server.protocol],
         "scheduler": virtual_server.scheduler.name,
         "forward": virtual_server.forward,
+        "on_down": virtual_server.on_down,
+        "persistence_timeout": 0.0 if persistence is None else persistence.timeout,
+        "persistence_prefix": 0 if persistence is None else persistence.prefix_length,
+        "one_packet": virtual_server.one_packet,
         "real_servers": [_real_server(each) for each in virtual_server.real_servers],
     }
 
@@ -252,6 +294,9 @@ def _real_server(real_server: RealServer) -> Object:
         "weight": real_server.weight,
         "state": real_server.admin_state.value,
         "healthy": real_server.healthy,
+        "active": real_server.active,
+        "inactive": real_server.inactive,
+        "connections": real_server.connections_total,
     }
 
 
@@ -261,7 +306,20 @@ def _server(event: ServerEvent) -> Object:
         "time": event.time,
         "virtual_server": event.virtual_server.name,
         "real_server": _real_server(event.real_server),
-        "cause": event.cause,
+        "changed": event.changed.value,
+        "finding": event.finding,
+    }
+
+
+def _group(event: VirtualServerEvent) -> Object:
+    real_server = event.real_server
+    return {
+        "event": "virtual_server",
+        "time": event.time,
+        "stage": event.stage.value,
+        "virtual_server": _virtual_server(event.virtual_server),
+        "real_server": None if real_server is None else str(real_server.endpoint),
+        "names": list(event.names),
     }
 
 

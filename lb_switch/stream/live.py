@@ -16,11 +16,13 @@ from pathlib import Path
 
 from lb_switch import interpreter
 from lb_switch.engine.events import Event
+from lb_switch.engine.listeners import EVERYTHING
 from lb_switch.engine.switch import Switch
 from lb_switch.files.private_file import open_to_write
 from lb_switch.stream import encode
 from lb_switch.stream.encode import Encoder
 from lb_switch.stream.pipe_outlet import PipeOutlet
+from lb_switch.stream.schema import SNAP
 from lb_switch.stream.wires import Routed
 
 _log = logging.getLogger(__name__)
@@ -45,11 +47,11 @@ class Broadcast:
     ) -> None:
         self.outlets = tuple(outlets)
         self._switch = switch
-        self._encoder = Encoder(routed)
+        self._encoder = Encoder(switch.listeners.number_of, routed)
         header = self._encoder.header(switch, hosts, now)
         for outlet in self.outlets:
             outlet.put(header)
-        switch.listen(self)
+        switch.listen(self, EVERYTHING._replace(keep=SNAP))
 
     def __call__(self, event: Event) -> None:
         """Take an event.  Whatever goes wrong here costs the event, never the packet."""

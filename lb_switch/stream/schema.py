@@ -1,6 +1,6 @@
 """A recording: JSON lines, the first of which is a `Header`, each other one an event.
 
-    {"format":"lb-switch recording","version":2,"time":10.0,"snap":192,"hosts":{"10.0.1.11":"c1"},…}
+    {"format":"lb-switch recording","version":3,"time":10.0,"snap":192,"hosts":{"10.0.1.11":"c1"},…}
     {"event":"connection","stage":"opened",…}
     {"event":"packet","number":1,"verdict":"forward","reason":"new_connection",…}
     {"event":"end","time":12.5,"packets":1,"dropped":0}
@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from lb_switch.harmless import harmless
 
 FORMAT = "lb-switch recording"
-VERSION = 2
+VERSION = 3
 
 SNAP = 192
 """Bytes kept of each packet: enough for all headers, those quoted in an ICMP error included."""
@@ -57,10 +57,15 @@ class RealServerEntry(Entry):
     state: Literal["ready", "drain", "maint"]
     """What the operator wants of it."""
     healthy: bool
+    active: Number
+    """Connections before their first FIN or RST."""
+    inactive: Number
+    connections: Number
+    """How many it was given in all."""
 
 
 class VirtualServerEntry(Entry):
-    """A virtual server when the recording began."""
+    """A virtual server at one moment, as `show virtual_servers` has it."""
 
     name: Text
     address: Text
@@ -68,20 +73,44 @@ class VirtualServerEntry(Entry):
     protocol: Literal["tcp", "udp"]
     scheduler: Text
     forward: Literal["nat", "full_nat"]
+    on_down: Literal["reset", "reschedule", "keep"]
+    persistence_timeout: Seconds
+    persistence_prefix: Number
+    one_packet: bool
     real_servers: tuple[RealServerEntry, ...] = Field(strict=False)
+
+
+class AnswersEntry(Entry):
+    """Answers of its own that the switch sends in a second at the most; 0: as many as asked for."""
+
+    icmp_errors: Seconds
+    resets: Seconds
+    echo_replies: Seconds
+
+
+class SettingsEntry(Entry):
+    """What holds for the whole switch."""
+
+    max_connections: Number
+    max_half_open_per_source: Number
+    unknown_tcp: Literal["reset", "drop", "schedule"]
+    answers_per_second: AnswersEntry
+    timeouts: dict[Text, Seconds]
+    """By state."""
 
 
 class Header(Entry):
     """The first line."""
 
     format: Literal["lb-switch recording"]
-    version: Literal[2]
+    version: Literal[3]
     time: Seconds
     """When the recording began."""
     snap: Number
     """How many bytes are kept of a packet."""
     hosts: dict[Text, Text]
     """Names of machines, by address."""
+    settings: SettingsEntry
     virtual_servers: tuple[VirtualServerEntry, ...] = Field(strict=False)
 
 
@@ -115,10 +144,10 @@ class ChoiceEntry(Entry):
     scheduler: Text
     persistent: bool
     """The client was remembered (persistence): no scheduler was asked."""
-    why: Text
-    """A phrase that follows the real server's name."""
+    rule: Text | None
+    """By which rule the scheduler chose; None: it was not asked, or there was no candidate."""
     facts: dict[Text, Number | Text | dict[Text, Number]]
-    """The scheduler's numbers behind it; counts per server are keyed by endpoint."""
+    """The numbers behind the rule; counts per server are keyed by endpoint."""
     candidates: tuple[Text, ...] = Field(strict=False)
     passed_over: tuple[PassedOver, ...] = Field(strict=False)
 
@@ -192,13 +221,14 @@ class ConnectionRecord(Entry):
 
     event: Literal["connection"]
     time: Seconds
-    stage: Literal["opened", "changed", "closed"]
+    stage: Literal["opened", "changed", "closed", "present"]
+    """present: it was there when its reader began to listen."""
     virtual_server: Text | None
     connection: ConnectionEntry
     old_state: Text | None
     state: Text
-    cause: Text
-    """Why it left: "timeout", "port reuse" and the like."""
+    cause: Text | None
+    """Why it left: timeout, port_reuse and the like; None unless it did."""
     to_server: TrafficEntry
     to_client: TrafficEntry
 
@@ -230,7 +260,30 @@ class ServerRecord(Entry):
     time: Seconds
     virtual_server: Text
     real_server: RealServerEntry
-    cause: Text
+    changed: Literal["health", "state", "weight"]
+    finding: Text
+    """What a health check found, if it was one; else empty."""
+
+
+class VirtualServerRecord(Entry):
+    """A virtual server came, changed or went, or a real server came into its group or left it."""
+
+    event: Literal["virtual_server"]
+    time: Seconds
+    stage: Literal["added", "changed", "removed", "server_added", "server_removed"]
+    virtual_server: VirtualServerEntry
+    real_server: Text | None
+    """The one that came or left."""
+    names: tuple[Text, ...] = Field(strict=False)
+    """Those of all virtual servers now, in order."""
+
+
+class SettingsRecord(Entry):
+    """Other settings hold from now on."""
+
+    event: Literal["settings"]
+    time: Seconds
+    settings: SettingsEntry
 
 
 class ProbeRecord(Entry):
@@ -274,6 +327,8 @@ Record = (
     | ConnectionRecord
     | SentRecord
     | ServerRecord
+    | VirtualServerRecord
+    | SettingsRecord
     | ProbeRecord
     | DroppedRecord
     | EndRecord

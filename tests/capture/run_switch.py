@@ -19,6 +19,7 @@ from lb_switch.capture.interface import LiveCapture
 from lb_switch.capture.nfqueue import NfqueueCapture
 from lb_switch.capture.tun import TunCapture
 from lb_switch.daemon.loop import Loop
+from lb_switch.engine.changes import RemoveVirtualServer
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.scheduling.rr import RoundRobin
@@ -71,7 +72,7 @@ def main() -> int:
 
     def reload(_now: float) -> None:
         for virtual_server in tuple(switch.virtual_servers.values()):
-            switch.remove_virtual_server(virtual_server)
+            switch.change(RemoveVirtualServer(virtual_server), 0.0)
         for virtual_server in read_config(Path(config)):
             switch.add_virtual_server(virtual_server)
         try:

@@ -65,7 +65,7 @@ def served(path: Path, verbs: Verbs) -> Iterator[Path]:
     def serve() -> None:
         while not stopping.is_set():
             if select.select([server], [], [], 0.01)[0]:
-                server.handle_ready()
+                server.handle_ready(10.0)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -78,5 +78,5 @@ def served(path: Path, verbs: Verbs) -> Iterator[Path]:
 @pytest.fixture
 def control_socket(tmp_path: Path, switch: Switch) -> Iterator[Path]:
     """Serve `switch` at time 10."""
-    with served(tmp_path / "control.sock", Verbs(switch, lambda: 10.0)) as path:
+    with served(tmp_path / "control.sock", Verbs(switch, 10.0)) as path:
         yield path

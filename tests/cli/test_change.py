@@ -29,7 +29,7 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     def serve() -> None:
         while not stopping.is_set():
             if select.select([server], [], [], 0.01)[0]:
-                server.handle_ready()
+                server.handle_ready(live.now)
 
     thread = threading.Thread(target=serve)
     thread.start()

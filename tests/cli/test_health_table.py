@@ -104,8 +104,8 @@ def test_durations(seconds: float, text: str) -> None:
 def test_asking_a_switch(run: Run, tmp_path: Path) -> None:
     switch = make_switch(protocols=(TCP,))
     loop: Any = None  # nothing is checked: it is not needed
-    checks = HealthChecks(switch, loop, clock=lambda: 10.0, say=print, complain=print)
-    with served(tmp_path / "control.sock", Verbs(switch, lambda: 10.0, checks)) as path:
+    checks = HealthChecks(switch, loop, say=print, complain=print)
+    with served(tmp_path / "control.sock", Verbs(switch, 10.0, checks)) as path:
         result = run("show", "health", "--socket", path)
         as_json = run("show", "health", "--json", "--socket", path)
     assert (result.exit_code, result.stderr) == (0, "")

@@ -10,6 +10,7 @@ from lb_switch.config.build import build
 from lb_switch.config.load import validate
 from lb_switch.config.schema import Config
 from lb_switch.daemon.surroundings import Surroundings
+from lb_switch.engine.changes import RemoveVirtualServer
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.servers import RealServer
 from lb_switch.host import filters, view
@@ -50,7 +51,7 @@ def test_notes_are_told_once_and_again_when_they_come_back(monkeypatch: pytest.M
 
     monkeypatch.setattr(view, "read", read)
     monkeypatch.setattr(filters, "run", lambda _argv: "")
-    switch.remove_virtual_server(first)
+    switch.change(RemoveVirtualServer(first), 0.0)
     surroundings = Surroundings(switch, "nfqueue", told.append)
     surroundings.look(config)
     assert told == []
@@ -65,7 +66,7 @@ def test_notes_are_told_once_and_again_when_they_come_back(monkeypatch: pytest.M
     surroundings.look_after_change(config)
     assert (len(told), len(looks)) == (1, 3)
 
-    switch.remove_virtual_server(first)
+    switch.change(RemoveVirtualServer(first), 0.0)
     surroundings.look_after_change(config)
     switch.add_virtual_server(first)
     surroundings.look_after_change(config)

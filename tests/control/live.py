@@ -85,19 +85,19 @@ class Live:
         self.operations = Operations(
             self.switch, config, self.rules, path=path, followers=[self._follow]
         )
-        changes = Changes(self.operations, lambda: self.now)
+        changes = Changes(self.operations)
         self.verbs = Verbs(
             self.switch,
-            lambda: self.now,
+            self.now,
             changes=changes,
             hosts=lambda: self.operations.config.hosts,
         )
 
-    def _follow(self, virtual_servers: Iterable[VirtualServer]) -> None:
+    def _follow(self, virtual_servers: Iterable[VirtualServer], _now: float) -> None:
         self.told.append([virtual_server.name for virtual_server in virtual_servers])
 
     def ask(self, verb: str, **fields: object) -> list[str]:
-        result = self.verbs({"version": 1, "verb": verb, **fields})
+        result = self.verbs({"version": 1, "verb": verb, **fields}, self.now)
         assert isinstance(result, list)
         check_invariants(self.switch)
         return result

@@ -96,7 +96,7 @@ def test_a_host_with_two_real_servers_needs_its_port(live: Live) -> None:
 def test_a_wrong_name_says_the_right_ones(live: Live, request_: dict[str, str], why: str) -> None:
     before = live.picture()
     with pytest.raises(RequestError) as error:
-        live.verbs({"version": 1, **request_})
+        live.verbs({"version": 1, **request_}, live.now)
     assert str(error.value) == why
     assert live.picture() == before
 
@@ -107,7 +107,7 @@ def test_connections_of_one_client_and_of_one_server(live: Live) -> None:
             Dialogue(live.switch, (client, port)).client("S")
 
     def shown(**hosts: str) -> list[tuple[str, str]]:
-        rows = live.verbs({"version": 1, "verb": "show", "what": "connections", **hosts})
+        rows = live.verbs({"version": 1, "verb": "show", "what": "connections", **hosts}, live.now)
         assert not isinstance(rows, dict)
         return sorted((row["source"], row["destination"]) for row in rows)  # type: ignore[attr-defined]
 

@@ -9,6 +9,7 @@ import pytest
 
 from lb_switch.config import difference
 from lb_switch.control.messages import RequestError
+from lb_switch.engine.changes import SetHealth
 from lb_switch.engine.servers import AdminState
 from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Reason
@@ -97,7 +98,7 @@ def test_real_servers_come_and_go(live: Live) -> None:
 def test_what_the_operator_did_by_hand(live: Live) -> None:
     """The file decides about what it can say; it cannot say who is drained, nor who is healthy."""
     live.ask("set", virtual_server=VIP, real_server=RIPS[0], state="drain", weight=7)
-    live.switch.set_health(live.server(1), False, "timeout", 0.0)
+    live.switch.change(SetHealth(live.server(1), False, "timeout"), 0.0)
     live.ask("add", virtual_server=VIP, real_server=RIPS[2])
     assert live.reload(web()) == [
         "web: real server 10.0.2.13:8080 removed",
@@ -127,7 +128,7 @@ def test_virtual_servers_come_and_go(live: Live) -> None:
 
 
 def test_a_virtual_server_without_connections_comes_back_fresh(live: Live) -> None:
-    live.switch.set_health(live.server(0), False, "timeout", 0.0)
+    live.switch.change(SetHealth(live.server(0), False, "timeout"), 0.0)
     old = live.virtual_server()
     live.reload(DNS)
     live.reload(web())

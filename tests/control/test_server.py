@@ -24,7 +24,7 @@ from lb_switch.control.server import MAX_CLIENTS, ControlServer
 SHOW = b'{"version": 1, "verb": "show"}\n'
 
 
-def handler(request: dict[str, Any]) -> object:
+def handler(request: dict[str, Any], _now: float) -> object:
     match request["verb"]:
         case "show":
             return "shown"
@@ -81,7 +81,7 @@ def serve(server: ControlServer, at_most: int = 10_000) -> int:
     while readable(server):
         steps += 1
         assert steps <= at_most, "the server spins"
-        server.handle_ready()
+        server.handle_ready(0.0)
     return steps
 
 
@@ -240,7 +240,7 @@ def test_a_long_result_comes_whole_and_in_bounded_steps(
     client.send(json.dumps({"version": 1, "verb": "count", "to": count}).encode() + b"\n")
     data, steps = b"", 0
     while readable(server):
-        server.handle_ready()
+        server.handle_ready(0.0)
         steps += 1
         data += received(client)
     assert [row for line in results(data) for row in line["result"]] == list(range(count))
@@ -313,7 +313,7 @@ def test_close_removes_the_files_and_may_be_repeated(server: ControlServer) -> N
 def test_without_descriptors_a_client_is_turned_away_and_the_loop_is_not_kept_busy(
     tmp_path: Path,
 ) -> None:
-    server = ControlServer(tmp_path / "s", lambda _request: "yes")
+    server = ControlServer(tmp_path / "s", lambda _request, _now: "yes")
     server.claim()
     server.open()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -324,7 +324,7 @@ def test_without_descriptors_a_client_is_turned_away_and_the_loop_is_not_kept_bu
         os.close(lowest)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
         client.connect(str(tmp_path / "s"))
-        server.handle_ready()
+        server.handle_ready(0.0)
         assert client.recv(1) == b"", "closed at once"
         assert not select.select([server], [], [], 0)[0], "nothing is left to do"
     finally:
@@ -335,6 +335,6 @@ def test_without_descriptors_a_client_is_turned_away_and_the_loop_is_not_kept_bu
         later.connect(str(tmp_path / "s"))
         later.sendall(b'{"version":1,"verb":"x"}\n')
         while not select.select([later], [], [], 0.01)[0]:
-            server.handle_ready()
+            server.handle_ready(0.0)
         assert b"yes" in later.recv(1000)
     server.close()

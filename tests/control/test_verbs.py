@@ -16,7 +16,7 @@ from tests.support.dialogue import RIPS6, VIP6, Dialogue, make_switch, udp_dialo
 
 
 def show(switch: Switch, what: str, now: float = 0.0) -> Any:
-    result = Verbs(switch, lambda: now)({"version": 1, "verb": "show", "what": what})
+    result = Verbs(switch, now)({"version": 1, "verb": "show", "what": what}, now)
     return list(result) if isinstance(result, Iterator) else result
 
 
@@ -98,7 +98,7 @@ def test_the_table_may_change_while_its_connections_are_listed() -> None:
     old = [("10.0.1.11", port) for port in range(1000, 3000)]
     for client in old:
         Dialogue(switch, client).client("S")
-    listing = Verbs(switch, lambda: 0.0)({"version": 1, "verb": "show", "what": "connections"})
+    listing = Verbs(switch, 0.0)({"version": 1, "verb": "show", "what": "connections"}, 0.0)
     assert isinstance(listing, Iterator)
     seen = []
     for number, row in enumerate(listing):
@@ -140,5 +140,5 @@ def test_stats() -> None:
 )
 def test_unknown_requests(request_: dict[str, Any], error: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Verbs(make_switch(), lambda: 0.0)(request_)
+        Verbs(make_switch(), 0.0)(request_, 0.0)
     assert str(caught.value) == error

@@ -10,6 +10,7 @@ import pytest
 from lb_switch.compare.load import Change
 from lb_switch.compare.recorded import Recorded, recorded
 from lb_switch.compare.run import run as run_load
+from lb_switch.engine.changes import SetAdminState, SetHealth
 from lb_switch.engine.scheduling.catalogue import CATALOGUE
 from lb_switch.engine.servers import AdminState, RealServer
 from lb_switch.engine.switch import Settings
@@ -58,11 +59,11 @@ def lines(scheduler: str = "rr", *, v6: bool = False) -> list[bytes]:
     for half in range(1, 80):
         clock.wait(0.5)
         if half == 11:
-            switch.set_health(servers[1], healthy=False, cause="connect refused", now=clock.now)
+            switch.change(SetHealth(servers[1], False, "connect refused"), clock.now)
         elif half == 31:
-            switch.set_health(servers[1], healthy=True, cause="HTTP 200", now=clock.now)
+            switch.change(SetHealth(servers[1], True, "HTTP 200"), clock.now)
         elif half == 41:
-            switch.set_admin_state(servers[2], AdminState.DRAIN, clock.now)
+            switch.change(SetAdminState(servers[2], AdminState.DRAIN), clock.now)
         if half % 2:
             continue
         number = half // 2
@@ -154,7 +155,7 @@ def test_a_real_server_that_was_added_is_away_until_then() -> None:
         if number == 3:
             server = RealServer(endpoint(RIPS[1]))
             group.add(server)
-            switch.set_health(server, healthy=True, cause="HTTP 200", now=2.5)
+            switch.change(SetHealth(server, True, "HTTP 200"), 2.5)
         talk = Dialogue(switch, (CLIENT[0], 40000 + number))
         talk.now = float(number)
         talk.handshake()

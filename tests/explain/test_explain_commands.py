@@ -138,7 +138,7 @@ def test_a_recording_that_was_cut_off_is_shown_as_far_as_it_is_whole(
     [
         (b"", "empty, so no recording"),
         (b"hello\n", "no recording: the first line is no header"),
-        (b'{"format":"lb-switch recording","version":3}\n', "a recording of version 3;"),
+        (b'{"format":"lb-switch recording","version":2}\n', "a recording of version 2;"),
     ],
 )
 def test_what_cannot_be_played(run: Run, tmp_path: Path, content: bytes, problem: str) -> None:

@@ -82,7 +82,7 @@ def test_the_longest_error_fits_a_screen_too() -> None:
     client = ("2001:db8:1111:2222:3333:4444:5555:1111", 65535)
     switch = make_switch(vip, (rip,))
     teller = told.Teller(switch)
-    teller.encoder = Encoder(lambda: False)
+    teller.encoder = Encoder(switch.listeners.number_of, lambda: False)
     there = send(switch, tcp(client, vip, "S"))
     error = IPv6(src=rip[0], dst=client[0]) / ICMPv6DestUnreach(code=4) / dissect(there.data)
     send(switch, bytes(error))

@@ -112,7 +112,7 @@ def test_no_view_acts(evil: str) -> None:
 @given(st.text(min_size=1))
 def test_any_text_in_the_places_that_take_any(evil: str) -> None:
     line = json.loads(next(each for each in told.lines() if b'"event":"server"' in each))
-    line["cause"] = line["virtual_server"] = evil
+    line["finding"] = line["virtual_server"] = evil
     end = told.lines()[-1]
     header = json.loads(told.lines()[0])
     header["hosts"] = {"10.0.1.11": evil}

@@ -19,6 +19,7 @@ from scapy.layers.inet6 import (
     RouterAlert,
 )
 
+from lb_switch.engine.changes import SetAdminState, SetHealth
 from lb_switch.engine.connections.tcp_state import TABLE, Direction, Segment, State
 from lb_switch.engine.servers import AdminState
 from lb_switch.explain import states
@@ -140,9 +141,9 @@ def test_a_removal_says_what_became_of_the_real_server(vip: tuple[str, int], dra
     talk.handshake()
     (server,) = (each for each in switch.virtual_servers["web"].real_servers if each.active)
     if drained:
-        switch.set_admin_state(server, AdminState.MAINT, 1.0)
+        switch.change(SetAdminState(server, AdminState.MAINT), 1.0)
     else:
-        switch.set_health(server, healthy=False, cause="connect refused", now=1.0)
+        switch.change(SetHealth(server, False, "connect refused"), 1.0)
     talk.now = 2.0
     talk.client("PA", b"hello")
     rungs_ = chosen("1", teller.finish(3.0))

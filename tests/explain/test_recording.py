@@ -69,7 +69,7 @@ def test_what_is_no_recording(lines: list[bytes], problem: str) -> None:
 def test_another_version() -> None:
     header = {**json.loads(WHOLE[0]), "version": 7, "colour": "red"}
     error = read([json.dumps(header).encode() + b"\n", *WHOLE[1:]])[1]
-    assert error == "rec.jsonl: a recording of version 7; this program reads 2"
+    assert error == "rec.jsonl: a recording of version 7; this program reads 3"
 
 
 def test_a_header_that_lacks_something() -> None:
@@ -121,7 +121,7 @@ def test_one_connection(which: str, found: list[int]) -> None:
 def test_what_its_real_server_meets_while_it_lives_belongs_to_a_connection() -> None:
     def servers(connection: str) -> list[str]:
         records = Selection(connection=connection).of(Recording(WHOLE, "rec.jsonl"))
-        return [record.cause for record in records if isinstance(record, ServerRecord)]
+        return [record.finding for record in records if isinstance(record, ServerRecord)]
 
     assert servers("7") == ["timeout after 1.0 s"]
     assert servers("5") == []  # another real server

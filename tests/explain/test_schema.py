@@ -34,7 +34,7 @@ def test_the_header_describes_the_switch() -> None:
     header = Header.model_validate_json(told.lines()[0])
     assert (header.format, header.version, header.time, header.snap) == (
         "lb-switch recording",
-        2,
+        3,
         100.0,
         192,
     )
@@ -54,7 +54,7 @@ def test_the_header_describes_the_switch() -> None:
 
 
 def _told_by(switch: Switch) -> tuple[list[Event], list[bytes]]:
-    encoder = Encoder()
+    encoder = Encoder(switch.listeners.number_of)
     events: list[Event] = []
     lines: list[bytes] = []
 
@@ -99,8 +99,8 @@ def test_the_choice_and_who_was_passed_over() -> None:
         "rr",
         False,
     )
-    assert choice.why == "first in rotation (1 of 1 usable)"
-    assert choice.facts == {"position": 0, "usable": 1}
+    assert choice.rule == "turn"
+    assert choice.facts == {"position": 0, "usable": 1, "after": ""}
     assert choice.candidates == ("10.0.2.11:8080",)
     assert [(each.address, each.because) for each in choice.passed_over] == [
         ("10.0.2.12:8080", "down"),
@@ -135,10 +135,10 @@ def test_a_connection_from_its_first_packet_to_its_end() -> None:
         if isinstance(each, ConnectionRecord) and each.connection.number == 1
     ]
     assert stages == [
-        ("opened", None, "SYN_RECV", ""),
-        ("changed", "SYN_RECV", "ESTABLISHED", ""),
-        ("changed", "ESTABLISHED", "FIN_WAIT", ""),
-        ("changed", "FIN_WAIT", "TIME_WAIT", ""),
+        ("opened", None, "SYN_RECV", None),
+        ("changed", "SYN_RECV", "ESTABLISHED", None),
+        ("changed", "ESTABLISHED", "FIN_WAIT", None),
+        ("changed", "FIN_WAIT", "TIME_WAIT", None),
         ("closed", "TIME_WAIT", "TIME_WAIT", "timeout"),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lb_switch.engine.changes import SetHealth
 from lb_switch.engine.switch import Switch
 from lb_switch.explain.ladder_svg import svg
 from lb_switch.explain.rungs import Rungs
@@ -30,7 +31,7 @@ def waits(switch: Switch) -> None:
     talk.server("A")
     talk.wait(1)
     (s1, *_) = switch.virtual_servers["web"].real_servers
-    switch.set_health(s1, False, "timeout after 1.0 s", talk.now)
+    switch.change(SetHealth(s1, False, "timeout after 1.0 s"), talk.now)
     talk.wait(0.25)
     talk.client("A")
 

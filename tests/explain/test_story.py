@@ -6,11 +6,11 @@ import pytest
 
 from lb_switch.engine.scheduling.persistence import Persistence
 from lb_switch.engine.verdict import Reason
-from lb_switch.explain.reasons import SENTENCES, sentence
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
 from lb_switch.stream.recording import Recording
 from lb_switch.stream.schema import PacketRecord
+from lb_switch.words.english import SENTENCES, sentence
 from tests.explain import told
 from tests.support.dialogue import CLIENT, VIP, make_switch, send
 from tests.support.packets import tcp

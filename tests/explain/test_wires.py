@@ -130,7 +130,7 @@ def test_diff_and_pcapng_tell_the_same(
     client: Endpoint, vip: Endpoint, rips: Rips, routed: bool, tmp_path: Path
 ) -> None:
     switch = make_switch(vip, rips)
-    encoder = Encoder(lambda: routed)
+    encoder = Encoder(switch.listeners.number_of, lambda: routed)
     lines = [encoder.header(switch, {}, 0.0)]
     outlet = FileOutlet(tmp_path / "both.pcapng")
     sides = BothSides(switch.virtual_servers.values(), routed=lambda: routed)

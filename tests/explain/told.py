@@ -15,6 +15,7 @@ from pathlib import Path
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.packet import Raw
 
+from lb_switch.engine.changes import SetAdminState, SetHealth
 from lb_switch.engine.events import Event, ProbeEvent
 from lb_switch.engine.packet.protocol import TCP
 from lb_switch.engine.scheduling import catalogue
@@ -57,7 +58,7 @@ class Teller:
     """Listens to a switch and keeps the lines."""
 
     def __init__(self, switch: Switch, now: float = 0.0) -> None:
-        self.encoder = Encoder()
+        self.encoder = Encoder(switch.listeners.number_of)
         self.lines = [self.encoder.header(switch, HOSTS, now)]
         self._switch = switch
         switch.listen(self.take)
@@ -98,8 +99,8 @@ def _told() -> tuple[bytes, ...]:
     web = switch.virtual_servers["web"]
     s2, s3 = web.real_servers[1:]
     teller.take(ProbeEvent(100.1, web, s2, "http", False, "connect refused", 0.0003, "down"))
-    switch.set_health(s2, healthy=False, cause="connect refused", now=100.1)
-    switch.set_admin_state(s3, AdminState.DRAIN, 100.2)
+    switch.change(SetHealth(s2, False, "connect refused"), 100.1)
+    switch.change(SetAdminState(s3, AdminState.DRAIN), 100.2)
     talk = Dialogue(switch)
     talk.now = 100.5
     _request(talk)
@@ -170,7 +171,7 @@ def _out_of_service(switch: Switch) -> None:
     talk = Dialogue(switch, (CLIENT[0], 44000))
     talk.now = 103.0
     talk.handshake()
-    switch.set_health(s1, healthy=False, cause="timeout after 1.0 s", now=103.1)
+    switch.change(SetHealth(s1, False, "timeout after 1.0 s"), 103.1)
     talk.now = 103.15
     talk.client("PA", b"are you there?")
     send(switch, tcp((CLIENT[0], 45000), VIP, "S"), 103.2)

@@ -24,6 +24,7 @@ import functools
 import struct
 from collections import Counter
 
+from lb_switch.engine.changes import RemoveVirtualServer, SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.fragments import FragmentTracker
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
@@ -414,7 +415,7 @@ class World:
             member = (how >> 4) % 2
             if more == 0:
                 if switch.virtual_servers.get(group.name) is group:
-                    switch.remove_virtual_server(group)
+                    switch.change(RemoveVirtualServer(group), 0.0)
                 else:
                     switch.add_virtual_server(group)
             elif more == 1 and len(group.real_servers) > 1:
@@ -429,12 +430,12 @@ class World:
             elif group.real_servers:
                 server = group.real_servers[member % len(group.real_servers)]
                 if more < 7:
-                    switch.set_health(server, bool(more & 1), "fuzz", self.now)
+                    switch.change(SetHealth(server, bool(more & 1), "fuzz"), self.now)
                 elif more < 12:
                     state = list(AdminState)[more % 3]
-                    switch.set_admin_state(server, state, self.now)
+                    switch.change(SetAdminState(server, state), self.now)
                 else:
-                    switch.set_weight(server, more & 3, self.now)
+                    switch.change(SetWeight(server, more & 3), self.now)
 
     # -- the oracle ------------------------------------------------------------------------
 

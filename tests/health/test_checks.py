@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lb_switch.engine.events import Event, ProbeEvent, ServerEvent
+from lb_switch.engine.changes import RemoveVirtualServer, SetAdminState
+from lb_switch.engine.events import Aspect, Event, ProbeEvent, ServerEvent
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import TCP
 from lb_switch.engine.scheduling.rr import RoundRobin
@@ -64,7 +65,6 @@ class Scene:
         self.health = HealthChecks(
             self.switch,
             loop,
-            clock=lambda: self.now,
             say=self.said.append,
             complain=self.complained.append,
         )
@@ -76,7 +76,7 @@ class Scene:
         """Follow the switch's virtual servers; return what the process is told."""
         self.process.told.clear()
         checks = {name: check for name, check in self.checks.items() if check is not None}
-        self.health.update(self.switch.virtual_servers.values(), checks)
+        self.health.update(self.switch.virtual_servers.values(), checks, self.now)
         return list(self.process.told)
 
     def take(self, number: int, *results: Result) -> None:
@@ -85,7 +85,7 @@ class Scene:
             self.health.take(Found(number, result), self.now)
 
     def rows(self) -> list[dict[str, Any]]:
-        return list(self.health.rows())
+        return list(self.health.rows(self.now))
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +143,7 @@ def test_every_probe_and_every_change_is_an_event() -> None:
     (server,) = web.real_servers
     assert scene.events == [
         ProbeEvent(101.0, web, server, "tcp", False, "connect refused", 0.001, "down"),
-        ServerEvent(101.0, web, server, "connect refused"),
+        ServerEvent(101.0, web, server, Aspect.HEALTH, "connect refused"),
         ProbeEvent(102.0, web, server, "tcp", True, "connected", 0.001, None),
     ]
 
@@ -152,7 +152,7 @@ def test_health_and_the_operators_wish_are_two_things() -> None:
     web = group(11)
     (server,) = web.real_servers
     scene = Scene(web)
-    scene.switch.set_admin_state(server, AdminState.MAINT, scene.now)
+    scene.switch.change(SetAdminState(server, AdminState.MAINT), scene.now)
     scene.take(1, PASS)
     assert (server.usable, scene.rows()[0]["state"]) == (False, "up")
 
@@ -187,7 +187,7 @@ def test_what_is_known_survives_a_reload_that_makes_new_objects() -> None:
     scene = Scene(web)
     scene.take(1, REFUSED)
     scene.take(2, PASS, REFUSED)
-    scene.switch.remove_virtual_server(web)
+    scene.switch.change(RemoveVirtualServer(web), 0.0)
     other = group(12, 11)
     scene.switch.add_virtual_server(other)
     assert scene.update() == []
@@ -274,7 +274,7 @@ def test_rows() -> None:
     }
     assert (second["state"], second["last"], second["needed"]) == ("unknown", None, 1)
     assert (third["check"], third["state"], third["seconds"]) == ("none", "unknown", None)
-    assert scene.health.process_row() == {
+    assert scene.health.process_row(scene.now) == {
         "state": "running",
         "pid": 7,
         "restarts": 0,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lb_switch.engine.scheduling.lc import LeastConnections
 from lb_switch.engine.scheduling.wlc import WeightedLeastConnections
 from tests.scheduling.groups import group, picks
+from tests.scheduling.said import said
 
 loads = st.lists(
     st.tuples(st.integers(0, 5) | st.integers(0, 10**9), st.integers(1, 65535)),
@@ -83,7 +84,9 @@ def test_explain_shows_what_is_compared() -> None:
     web = group(LeastConnections(), 1, 1, 1)
     web.real_servers[0].active = 4
     explanation = web.scheduler.explain(b"", web.usable_servers)
-    assert str(explanation) == "10.0.2.12:80: fewest active connections: 0, its turn among 2 equals"
+    assert (
+        said(explanation) == "10.0.2.12:80: fewest active connections: 0, its turn among 2 equals"
+    )
     assert explanation.facts["active"] == {
         "10.0.2.11:80": 4,
         "10.0.2.12:80": 0,
@@ -92,6 +95,6 @@ def test_explain_shows_what_is_compared() -> None:
     web = group(WeightedLeastConnections(), 1, 4)
     web.real_servers[0].active = 1
     web.real_servers[1].active = 3
-    assert str(web.scheduler.explain(b"", web.usable_servers)) == (
+    assert said(web.scheduler.explain(b"", web.usable_servers)) == (
         "10.0.2.12:80: fewest active connections per weight: 3 at weight 4"
     )

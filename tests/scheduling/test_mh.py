@@ -20,6 +20,7 @@ from lb_switch.engine.scheduling.maglev import TABLE_SIZE, build_table
 from lb_switch.engine.scheduling.mh import Maglev
 from lb_switch.engine.servers import RealServer, VirtualServer
 from tests.scheduling.groups import group, key, picks, set_health
+from tests.scheduling.said import said
 
 SMALL = 2_039
 """A prime, for properties that build many tables."""
@@ -175,4 +176,4 @@ def test_explain_shows_hash_slot_and_server() -> None:
     assert explanation.facts["slot"] == slot
     owner = build_table([b"10.0.2.11:80", b"10.0.2.12:80"], [1, 1])[slot]
     assert explanation.server is web.real_servers[owner]
-    assert str(explanation).endswith(f"{hashed:016x} -> slot {slot} of {TABLE_SIZE}")
+    assert said(explanation).endswith(f"{hashed:016x} -> slot {slot} of {TABLE_SIZE}")

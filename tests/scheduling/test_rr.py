@@ -7,6 +7,7 @@ from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.scheduling.rr import RoundRobin
 from lb_switch.engine.servers import RealServer
 from tests.scheduling.groups import group, picks, set_health
+from tests.scheduling.said import said
 
 
 @given(st.integers(1, 12), st.integers(1, 40))
@@ -70,10 +71,10 @@ def test_explain_names_the_turn() -> None:
     web = group(RoundRobin(), 1, 1, 1)
     explain = web.scheduler.explain
     assert (
-        str(explain(b"", web.usable_servers)) == "10.0.2.11:80: first in rotation (1 of 3 usable)"
+        said(explain(b"", web.usable_servers)) == "10.0.2.11:80: first in rotation (1 of 3 usable)"
     )
     picks(web, 1)
     assert (
-        str(explain(b"", web.usable_servers))
+        said(explain(b"", web.usable_servers))
         == "10.0.2.12:80: next after 10.0.2.11:80 (2 of 3 usable)"
     )

@@ -6,6 +6,7 @@ import pytest
 
 from lb_switch.engine.scheduling.sh import SourceHash
 from tests.scheduling.groups import group, key, key6, picks, set_health
+from tests.scheduling.said import said
 
 
 def test_a_client_stays_with_its_server_whatever_its_port() -> None:
@@ -59,6 +60,6 @@ def test_explain_shows_hash_slot_and_server() -> None:
     hashed = int(str(explanation.facts["hash"]), 16)
     assert explanation.facts["slot"] == hashed % 3
     assert explanation.server is web.real_servers[0 if hashed % 3 == 0 else 1]
-    assert str(explanation) == (
+    assert said(explanation) == (
         f"{explanation.server.endpoint}: hash of src_ip {hashed:016x} -> slot {hashed % 3} of 3"
     )

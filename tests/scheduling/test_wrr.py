@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lb_switch.engine.scheduling.wrr import WeightedRoundRobin
 from lb_switch.engine.servers import RealServer
 from tests.scheduling.groups import group, picks, set_health
+from tests.scheduling.said import said
 
 weights = st.lists(st.integers(1, 30), min_size=1, max_size=8)
 
@@ -110,6 +111,6 @@ def test_explain_shows_the_current_weights() -> None:
         "10.0.2.12:80": 3,
         "10.0.2.13:80": 3,
     }
-    assert str(explanation) == (
+    assert said(explanation) == (
         "10.0.2.12:80: greatest current weight 3 (1 of the group's 7 connections are its share)"
     )

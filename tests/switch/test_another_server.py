@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lb_switch.engine.events import Event, PacketEvent
+from lb_switch.engine.changes import SetAdminState
+from lb_switch.engine.events import Cause, Event, PacketEvent
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.packet.protocol import TCP, UDP
 from lb_switch.engine.readable_road import OTHERS
@@ -53,12 +54,12 @@ def test_a_clash_goes_to_the_next_that_is_free(net: str, protocol: int, schedule
     taken = shared.open(0).packet.dst
     for each in shared.groups[1].real_servers:  # until the same one is its turn there, too
         if str(each.endpoint.ip) != taken:
-            shared.switch.set_admin_state(each, AdminState.DRAIN, 0.0)
+            shared.switch.change(SetAdminState(each, AdminState.DRAIN), 0.0)
     free = shared.groups[1].real_servers[-1]
     if str(free.endpoint.ip) == taken:
         free = shared.groups[1].real_servers[0]
     assert shared.open(1).reason is Reason.KEY_CLASH, "no other is usable"
-    shared.switch.set_admin_state(free, AdminState.READY, 0.0)
+    shared.switch.change(SetAdminState(free, AdminState.READY), 0.0)
     for each in shared.groups[1].usable_servers:
         each.active = 0 if str(each.endpoint.ip) == taken else 5  # lc would choose it
     seen = shared.open(1)
@@ -136,7 +137,7 @@ def test_who_is_bound_by_persistence_is_not_sent_elsewhere() -> None:
         (connection,) = [
             each for each in shared.switch.connections if each.original_key[-4:-2] == b"\x9c\x40"
         ]
-        shared.switch._books.forget(connection, 0.0, "")
+        shared.switch._books.forget(connection, 0.0, Cause.TIMEOUT)
     assert shared.open(1).reason is Reason.KEY_CLASH
     assert shared.open(1, 40001).packet.dst == taken
 

@@ -16,7 +16,7 @@ from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.kind import Kind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.engine.events import ConnectionEvent, Event, Stage
+from lb_switch.engine.events import Cause, ConnectionEvent, Event, Stage
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.packet.protocol import TCP
 from lb_switch.engine.scheduling.catalogue import make
@@ -181,7 +181,7 @@ def test_it_is_told_as_the_end_of_one_and_the_beginning_of_another(old: Talk) ->
         (Stage.CLOSED, state, state),
         (Stage.OPENED, None, State.SYN_RECV),
     ]
-    assert told[0].cause == "its real server took a new one on these ports"
+    assert told[0].cause == Cause.TAKEN_ANEW
 
 
 def test_one_that_the_real_server_refuses_closes_the_old_one(old: Talk) -> None:

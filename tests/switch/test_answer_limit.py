@@ -11,6 +11,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
+from lb_switch.engine.changes import ChangeSettings, SetHealth
 from lb_switch.engine.events import Event, PacketEvent
 from lb_switch.engine.nat.answer_limit import AnswersPerSecond
 from lb_switch.engine.switch import Settings, Switch
@@ -114,7 +115,7 @@ def test_every_refusal_of_udp_counts(ends: Ends) -> None:
     client, vip, rips = ends
     switch = make_switch(vip, rips, settings=ONE_OF_EACH)
     for server in switch.virtual_servers["dns"].real_servers:
-        switch.set_health(server, False, "test", 0.0)
+        switch.change(SetHealth(server, False, "test"), 0.0)
     asked = udp(client, vip, b"hello?")
     assert outcomes(switch, asked, 30, 1.0) == {("reply", "no_real_server"): 30}
     assert outcomes(switch, datagram(client, vip), 30, 1.0) == {
@@ -128,7 +129,7 @@ def test_a_connection_of_a_real_server_that_is_down_is_reset_when_there_is_room(
     talk = Dialogue(switch)
     talk.handshake()
     for server in switch.virtual_servers["web"].real_servers:
-        switch.set_health(server, False, "test", 0.0)
+        switch.change(SetHealth(server, False, "test"), 0.0)
     outcomes(switch, stray(("10.0.1.12", 1), VIP), 60, talk.now)
     assert talk.client("A", b"data").reason is Reason.ANSWER_LIMIT
     talk.wait(0.25)
@@ -155,14 +156,16 @@ def test_known_and_new_connections_know_no_limit() -> None:
 def test_another_limit_holds_from_the_next_packet() -> None:
     switch = make_switch(settings=ONE_OF_EACH)
     outcomes(switch, stray(CLIENT, VIP), 60, 0.0)
-    switch.change_settings(replace(switch.settings, answers_per_second=AnswersPerSecond()))
+    switch.change(
+        ChangeSettings(replace(switch.settings, answers_per_second=AnswersPerSecond())), 0.0
+    )
     assert outcomes(switch, stray(CLIENT, VIP), 60, 0.0) == {("reply", "unknown_tcp"): 60}
 
 
 def test_a_change_of_something_else_fills_no_bucket() -> None:
     switch = make_switch(settings=ONE_OF_EACH)
     outcomes(switch, datagram(CLIENT, VIP), 60, 0.0)
-    switch.change_settings(replace(switch.settings, unknown_tcp="drop"))
+    switch.change(ChangeSettings(replace(switch.settings, unknown_tcp="drop")), 0.0)
     assert outcomes(switch, datagram(CLIENT, VIP), 60, 0.0) == {("drop", "answer_limit"): 60}
 
 

@@ -9,6 +9,7 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
 from scapy.packet import Raw
 
+from lb_switch.engine.changes import SetHealth
 from lb_switch.engine.nat.answer_limit import AnswersPerSecond
 from lb_switch.engine.switch import Settings, Switch
 from lb_switch.engine.verdict import Action, Reason
@@ -103,7 +104,7 @@ def test_extension_headers_are_not_of_the_checksum() -> None:
 def break_off(switch: Switch) -> None:
     for group in switch.virtual_servers.values():
         for server in group.real_servers:
-            switch.set_health(server, False, "test", 0.0)
+            switch.change(SetHealth(server, False, "test"), 0.0)
 
 
 @both_families
@@ -129,7 +130,7 @@ def test_a_damaged_datagram_moves_no_client_to_another_server(ends: Ends) -> Non
     data = udp(client, vip, b"data")
     send(switch, data)
     (connection,) = switch.connections
-    switch.set_health(connection.real_server, False, "test", 0.0)
+    switch.change(SetHealth(connection.real_server, False, "test"), 0.0)
     assert send(switch, corrupted(data, len(data) - 1)).reason is Reason.BAD_CHECKSUM
     assert list(switch.connections) == [connection]
     assert send(switch, data).reason is Reason.RESCHEDULED

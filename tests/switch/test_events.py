@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from lb_switch.engine.changes import SetAdminState
 from lb_switch.engine.connections.tcp_state import State
-from lb_switch.engine.events import ConnectionEvent, Event, PacketEvent, Stage
+from lb_switch.engine.events import Cause, ConnectionEvent, Event, PacketEvent, Stage
 from lb_switch.engine.scheduling.persistence import Persistence
 from lb_switch.engine.servers import AdminState
 from lb_switch.engine.verdict import Reason
@@ -32,12 +33,12 @@ def test_the_story_of_a_connection() -> None:
         if isinstance(event, ConnectionEvent)
     ]
     assert told == [
-        (Stage.OPENED, None, State.SYN_RECV, ""),
-        (Stage.CHANGED, State.SYN_RECV, State.ESTABLISHED, ""),
-        (Stage.CHANGED, State.ESTABLISHED, State.CLOSE_WAIT, ""),
-        (Stage.CHANGED, State.CLOSE_WAIT, State.LAST_ACK, ""),
-        (Stage.CHANGED, State.LAST_ACK, State.CLOSE, ""),
-        (Stage.CLOSED, State.CLOSE, State.CLOSE, "timeout"),
+        (Stage.OPENED, None, State.SYN_RECV, None),
+        (Stage.CHANGED, State.SYN_RECV, State.ESTABLISHED, None),
+        (Stage.CHANGED, State.ESTABLISHED, State.CLOSE_WAIT, None),
+        (Stage.CHANGED, State.CLOSE_WAIT, State.LAST_ACK, None),
+        (Stage.CHANGED, State.LAST_ACK, State.CLOSE, None),
+        (Stage.CLOSED, State.CLOSE, State.CLOSE, Cause.TIMEOUT),
     ]
     packets = [event for event in events if isinstance(event, PacketEvent)]
     assert [packet.number for packet in packets] == [1, 2, 3, 4, 5, 6]
@@ -69,7 +70,7 @@ def test_before_and_after() -> None:
 def test_why_this_server() -> None:
     switch = make_switch()
     group = switch.virtual_servers["web"]
-    switch.set_admin_state(group.real_servers[1], AdminState.DRAIN, 0.0)
+    switch.change(SetAdminState(group.real_servers[1], AdminState.DRAIN), 0.0)
     talk = Dialogue(switch)
     events = listen(talk)
     talk.client("S")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lb_switch.engine.changes import RemoveVirtualServer
 from lb_switch.engine.connections import fragments as bounds
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.switch import Switch
@@ -309,8 +310,8 @@ def test_live_connections_of_what_was_removed_go_on_in_fragments(family: Family,
     rip = (dissect(send(switch, request).data).dst, family.rips[0][1])
     group = switch.virtual_servers["dns"]
     if what == "virtual server":
-        switch.remove_virtual_server(group)
-        switch.remove_virtual_server(switch.virtual_servers["web"])
+        switch.change(RemoveVirtualServer(group), 0.0)
+        switch.change(RemoveVirtualServer(switch.virtual_servers["web"]), 0.0)
     else:
         (connection,) = switch.connections
         group.remove(connection.real_server)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from scapy.layers.inet import TCP, UDP
 
+from lb_switch.engine.changes import RemoveVirtualServer
 from lb_switch.engine.connections import source_ports
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.kind import Kind
@@ -366,7 +367,7 @@ def test_every_source_address_is_the_switchs_own(six: bool) -> None:
         forged = send(arm.switch, tcp((snat, 5555), arm.vip, "S"))
         assert forged.reason is Reason.FORGED_SOURCE
     for group in groups:
-        arm.switch.remove_virtual_server(group)
+        arm.switch.change(RemoveVirtualServer(group), 0.0)
     for snat in arm.snats:
         seen = send(arm.switch, tcp(arm.rips[0], (snat, 5555), "S"))
         assert seen.reason is Reason.NOT_FOR_THE_SWITCH
@@ -439,7 +440,7 @@ def test_a_plain_clients_port_is_never_put_into_the_pool(six: bool) -> None:
     arm = OneArm(six, ports=(2000, 2001))
     full = list(arm.switch.virtual_servers.values())
     for group in full:
-        arm.switch.remove_virtual_server(group)
+        arm.switch.change(RemoveVirtualServer(group), 0.0)
     plain = VirtualServer(
         "plain",
         endpoint((arm.vip[0], 81)),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from scapy.layers.inet import TCP, UDP
 
+from lb_switch.engine.changes import RemoveVirtualServer, SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.connections.tcp_state import State
-from lb_switch.engine.events import Event, ServerEvent
+from lb_switch.engine.events import Aspect, Event, ServerEvent
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.servers import AdminState, OnDown, RealServer
 from lb_switch.engine.switch import Switch
@@ -25,9 +26,9 @@ def talk_with(on_down: OnDown) -> Dialogue:
 def take_down(talk: Dialogue, how: str) -> RealServer:
     server = talk.connection.real_server
     if how == "health":
-        talk.switch.set_health(server, False, "connect refused", talk.now)
+        talk.switch.change(SetHealth(server, False, "connect refused"), talk.now)
     else:
-        talk.switch.set_admin_state(server, AdminState.MAINT, talk.now)
+        talk.switch.change(SetAdminState(server, AdminState.MAINT), talk.now)
     return server
 
 
@@ -76,7 +77,7 @@ def test_nothing_new_arrives_at_a_server_that_is_down() -> None:
     talk.handshake()
     server = take_down(talk, "health")
     assert str(server.endpoint.ip) not in new_connections(talk.switch, 30)
-    talk.switch.set_health(server, True, "status 200", 1.0)
+    talk.switch.change(SetHealth(server, True, "status 200"), 1.0)
     assert str(server.endpoint.ip) in new_connections(talk.switch, 60)
 
 
@@ -127,7 +128,7 @@ def test_a_datagram_goes_to_another_server() -> None:
     switch = make_switch()
     first = send(switch, udp(CLIENT, VIP, b"a question, twelve bytes and more"))
     (connection,) = switch.connections
-    switch.set_health(connection.real_server, False, "timeout after 1.0 s", 0.0)
+    switch.change(SetHealth(connection.real_server, False, "timeout after 1.0 s"), 0.0)
     again = send(switch, udp(CLIENT, VIP, b"a question, twelve bytes and more"))
     assert again.reason is Reason.RESCHEDULED
     assert again.packet.dst != first.packet.dst
@@ -149,9 +150,9 @@ def test_a_drained_server_keeps_its_connections_and_gets_no_new_one(how: str) ->
     talk.handshake()
     server = talk.connection.real_server
     if how == "drain":
-        talk.switch.set_admin_state(server, AdminState.DRAIN, 0.0)
+        talk.switch.change(SetAdminState(server, AdminState.DRAIN), 0.0)
     else:
-        talk.switch.set_weight(server, 0, 0.0)
+        talk.switch.change(SetWeight(server, 0), 0.0)
     for _ in range(3):
         assert talk.client("A", b"on and on").reason is Reason.KNOWN_CONNECTION
         assert talk.server("A", b"and on").action is Action.FORWARD
@@ -192,7 +193,7 @@ def test_a_departed_server_without_connections_is_forgotten() -> None:
 def test_a_removed_virtual_server_keeps_its_connections() -> None:
     talk = talk_with("reset")
     talk.handshake()
-    talk.switch.remove_virtual_server(talk.switch.virtual_servers["web"])
+    talk.switch.change(RemoveVirtualServer(talk.switch.virtual_servers["web"]), 0.0)
     assert talk.client("A", b"go on").reason is Reason.KNOWN_CONNECTION
     assert talk.server("A", b"go on").packet.src == VIP[0]
     other = send(talk.switch, tcp(("10.0.1.12", 5), VIP, "S"))
@@ -204,12 +205,12 @@ def test_each_change_is_told_with_its_cause() -> None:
     server = switch.virtual_servers["web"].real_servers[0]
     events: list[Event] = []
     switch.listen(events.append)
-    switch.set_health(server, False, "connect refused", 1.0)
-    switch.set_admin_state(server, AdminState.DRAIN, 2.0)
-    switch.set_weight(server, 5, 3.0)
+    switch.change(SetHealth(server, False, "connect refused"), 1.0)
+    switch.change(SetAdminState(server, AdminState.DRAIN), 2.0)
+    switch.change(SetWeight(server, 5), 3.0)
     told = [event for event in events if isinstance(event, ServerEvent)]
-    assert [(event.time, event.cause) for event in told] == [
-        (1.0, "connect refused"),
-        (2.0, "set to drain"),
-        (3.0, "weight set to 5"),
+    assert [(event.time, event.changed, event.finding) for event in told] == [
+        (1.0, Aspect.HEALTH, "connect refused"),
+        (2.0, Aspect.STATE, ""),
+        (3.0, Aspect.WEIGHT, ""),
     ]

@@ -7,6 +7,7 @@ import gc
 import pytest
 from scapy.layers.inet import UDP
 
+from lb_switch.engine.changes import SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.scheduling import persistence as bounds
 from lb_switch.engine.scheduling.persistence import Persistence, Template
@@ -77,17 +78,17 @@ def test_a_server_out_of_service_is_never_forced_on_anybody(bed: Bed, how: str) 
     first = bed.connect()
     server = bed.server(first)
     if how == "down":
-        bed.switch.set_health(server, False, "timeout", 1.0)
+        bed.switch.change(SetHealth(server, False, "timeout"), 1.0)
     elif how == "weight 0":
-        bed.switch.set_weight(server, 0, 1.0)
+        bed.switch.change(SetWeight(server, 0), 1.0)
     elif how == "removed":
         bed.group.remove(server)
     else:
-        bed.switch.set_admin_state(server, AdminState(how), 1.0)
+        bed.switch.change(SetAdminState(server, AdminState(how)), 1.0)
     second = bed.connect(now=2.0)
     assert second != first
     if how == "down":
-        bed.switch.set_health(server, True, "connect", 3.0)
+        bed.switch.change(SetHealth(server, True, "connect"), 3.0)
         assert bed.connect(now=4.0) == second, "it has a new server now"
     check_invariants(bed.switch)
 
@@ -327,14 +328,14 @@ def test_among_the_proved_who_was_away_longest_is_forgotten(crowd: Crowd) -> Non
 def test_a_proved_client_moves_when_its_server_goes_and_stays_there(crowd: Crowd) -> None:
     host = crowd.client[0]
     _, first = crowd.open(host)
-    crowd.switch.set_admin_state(crowd.server(first), AdminState.DRAIN, crowd.now)
+    crowd.switch.change(SetAdminState(crowd.server(first), AdminState.DRAIN), crowd.now)
     _, second = crowd.open(host, proved=False)
     assert second != first
-    crowd.switch.set_admin_state(crowd.server(first), AdminState.READY, crowd.now)
+    crowd.switch.change(SetAdminState(crowd.server(first), AdminState.READY), crowd.now)
     assert crowd.open(host, proved=False)[1] == first, "nobody has proved the other"
-    crowd.switch.set_admin_state(crowd.server(first), AdminState.DRAIN, crowd.now)
+    crowd.switch.change(SetAdminState(crowd.server(first), AdminState.DRAIN), crowd.now)
     assert crowd.open(host)[1] == second
-    crowd.switch.set_admin_state(crowd.server(first), AdminState.READY, crowd.now)
+    crowd.switch.change(SetAdminState(crowd.server(first), AdminState.READY), crowd.now)
     crowd.flood()
     assert crowd.open(host)[1] == second
     check_invariants(crowd.switch)
@@ -399,7 +400,7 @@ def test_a_server_that_goes_down_gets_no_more_datagrams(six: bool) -> None:
     for n in range(4):
         send(switch, question, float(n))
     down = switch.virtual_servers["dns"].real_servers[0]
-    switch.set_health(down, False, "timeout after 1.0 s", 4.0)
+    switch.change(SetHealth(down, False, "timeout after 1.0 s"), 4.0)
     for n in range(4):
         assert send(switch, question, 5.0 + n).packet[UDP].dport == rips[1][1]
     late = send(switch, udp(rips[0], client, b"a late answer, not lost"), 9.0)

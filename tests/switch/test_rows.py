@@ -27,6 +27,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
+from lb_switch.engine.changes import SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.scheduling.catalogue import make
@@ -697,10 +698,12 @@ def each_server(change: Callable[[Switch, Any], None]) -> Prepare:
 
 
 for _sentence, _change in {
-    "down": lambda switch, server: switch.set_health(server, False, "connect refused", 0.0),
-    "drained": lambda switch, server: switch.set_admin_state(server, AdminState.DRAIN, 0.0),
-    "of weight 0": lambda switch, server: switch.set_weight(server, 0, 0.0),
-    "in maintenance": lambda switch, server: switch.set_admin_state(server, AdminState.MAINT, 0.0),
+    "down": lambda switch, server: switch.change(SetHealth(server, False, "connect refused"), 0.0),
+    "drained": lambda switch, server: switch.change(SetAdminState(server, AdminState.DRAIN), 0.0),
+    "of weight 0": lambda switch, server: switch.change(SetWeight(server, 0), 0.0),
+    "in maintenance": lambda switch, server: switch.change(
+        SetAdminState(server, AdminState.MAINT), 0.0
+    ),
 }.items():
 
     @row(f"all real servers {_sentence}: new connections are refused", prepare=each_server(_change))
@@ -730,12 +733,12 @@ def on_down(what: OnDown) -> Prepare:
 
 def out_of_service(switch: Switch) -> None:
     for group in switch.virtual_servers.values():
-        switch.set_health(group.real_servers[0], False, "timeout after 1.0 s", 0.0)
+        switch.change(SetHealth(group.real_servers[0], False, "timeout after 1.0 s"), 0.0)
 
 
 def drained(switch: Switch) -> None:
     for group in switch.virtual_servers.values():
-        switch.set_admin_state(group.real_servers[0], AdminState.DRAIN, 0.0)
+        switch.change(SetAdminState(group.real_servers[0], AdminState.DRAIN), 0.0)
 
 
 def removed(switch: Switch) -> None:

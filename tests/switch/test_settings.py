@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lb_switch.engine.changes import ChangeSettings
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.switch import Settings
@@ -24,7 +25,7 @@ def test_a_shorter_timeout_ends_the_connections_there_are_in_a_minute_or_so() ->
     dialogue = Dialogue(switch)
     dialogue.handshake()
     dialogue.wait(10)
-    switch.change_settings(timeouts(established=5))
+    switch.change(ChangeSettings(timeouts(established=5)), 0.0)
     dialogue.wait(65)
     assert len(switch.connections) == 0
     check_invariants(switch)
@@ -34,7 +35,7 @@ def test_a_longer_timeout_keeps_the_connections_there_are() -> None:
     switch = make_switch()
     dialogue = Dialogue(switch)
     dialogue.handshake()
-    switch.change_settings(timeouts(established=5000))
+    switch.change(ChangeSettings(timeouts(established=5000)), 0.0)
     dialogue.wait(4900)
     assert len(switch.connections) == 1
     dialogue.wait(200)
@@ -49,7 +50,7 @@ def test_a_larger_table_takes_more_at_once() -> None:
     proved.server("PA", b"answer")
     newcomer = Dialogue(switch, ("10.0.1.12", 1))
     assert newcomer.client("S").reason is Reason.TABLE_FULL
-    switch.change_settings(Settings(max_connections=2))
+    switch.change(ChangeSettings(Settings(max_connections=2)), 0.0)
     assert newcomer.client("S").reason is Reason.NEW_CONNECTION
     check_invariants(switch)
 
@@ -57,7 +58,7 @@ def test_a_larger_table_takes_more_at_once() -> None:
 def test_what_a_stranger_to_the_table_meets() -> None:
     switch = make_switch()
     assert Dialogue(switch).client("A").reason is Reason.UNKNOWN_TCP
-    switch.change_settings(Settings(unknown_tcp="schedule"))
+    switch.change(ChangeSettings(Settings(unknown_tcp="schedule")), 0.0)
     assert Dialogue(switch).client("A").reason is Reason.NEW_CONNECTION
 
 
@@ -75,6 +76,6 @@ def test_what_cannot_change_changes_nothing(settings: Settings, why: str) -> Non
     for port in (1, 2):
         Dialogue(switch, ("10.0.1.11", port)).handshake()
     with pytest.raises(ValueError, match=why):
-        switch.change_settings(settings)
+        switch.change(ChangeSettings(settings), 0.0)
     assert switch.settings is before
     check_invariants(switch)

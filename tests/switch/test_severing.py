@@ -13,6 +13,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.packet import Packet
 
 from lb_switch.engine import severing
+from lb_switch.engine.changes import ChangeSettings, SetAdminState, SetHealth
 from lb_switch.engine.connections.tcp_state import Direction, State
 from lb_switch.engine.connections.unsettled import CUT, Unsettled
 from lb_switch.engine.invariants import check_invariants
@@ -166,11 +167,11 @@ def talk_of(six: bool = False, **how: Any) -> Dialogue:
 
 
 def down(switch: Switch, server: RealServer, now: float) -> None:
-    switch.set_health(server, False, "connect refused", now)
+    switch.change(SetHealth(server, False, "connect refused"), now)
 
 
 def maint(switch: Switch, server: RealServer, now: float) -> None:
-    switch.set_admin_state(server, AdminState.MAINT, now)
+    switch.change(SetAdminState(server, AdminState.MAINT), now)
 
 
 Out = Callable[[Switch, RealServer, float], None]
@@ -304,7 +305,7 @@ def test_a_server_that_comes_back_before_its_turn_keeps_its_connections() -> Non
     talk = talk_of()
     server = talk.connection.real_server
     down(talk.switch, server, talk.now)
-    talk.switch.set_health(server, True, "status 200", talk.now)
+    talk.switch.change(SetHealth(server, True, "status 200"), talk.now)
     talk.wait(GIVEN_UP)
     assert talk.sent == []
     assert talk.client("A").reason is Reason.KNOWN_CONNECTION
@@ -316,7 +317,7 @@ def test_a_server_that_comes_back_after_the_challenge_keeps_its_connections() ->
     down(talk.switch, server, talk.now)
     talk.wait(0.1)
     assert len(talk.sent) == 1
-    talk.switch.set_health(server, True, "status 200", talk.now)
+    talk.switch.change(SetHealth(server, True, "status 200"), talk.now)
     assert talk.client("A").reason is Reason.KNOWN_CONNECTION
     talk.wait(GIVEN_UP)
     assert len(talk.sent) == 1
@@ -330,7 +331,7 @@ def test_a_server_that_goes_down_again_is_cut_off_again() -> None:
     ends.mute = True
     down(talk.switch, server, talk.now)
     ends.wait(1.5)
-    talk.switch.set_health(server, True, "status 200", talk.now)
+    talk.switch.change(SetHealth(server, True, "status 200"), talk.now)
     ends.wait(1.5)
     down(talk.switch, server, talk.now)
     ends.mute = False
@@ -360,7 +361,7 @@ def test_the_connections_of_other_servers_stay_as_they_are() -> None:
 
 def test_drain_stays_gentle() -> None:
     talk = talk_of()
-    talk.switch.set_admin_state(talk.connection.real_server, AdminState.DRAIN, talk.now)
+    talk.switch.change(SetAdminState(talk.connection.real_server, AdminState.DRAIN), talk.now)
     talk.wait(GIVEN_UP)
     assert talk.sent == []
 
@@ -493,7 +494,7 @@ def test_100_000_connections_stall_no_packet(
     switch, (first, second, _) = many(count, others)
     timeouts = dict(switch.settings.timeouts)
     timeouts[State.ESTABLISHED] = 86_400.0
-    switch.change_settings(replace(switch.settings, timeouts=timeouts))
+    switch.change(ChangeSettings(replace(switch.settings, timeouts=timeouts)), 0.0)
     now = 1.0
     started = time.process_time()
     down(switch, first, now)

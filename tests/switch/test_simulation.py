@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from lb_switch.engine.changes import SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.engine.events import Event
 from lb_switch.engine.invariants import check_invariants
@@ -205,17 +206,17 @@ class Simulation:
         elif group.real_servers:
             server = self.rng.choice(group.real_servers)
             if act in {2, 6}:
-                self.switch.set_health(server, not server.healthy, "simulated", self.now)
+                self.switch.change(SetHealth(server, not server.healthy, "simulated"), self.now)
             elif act == 3:
                 state = self.rng.choice(list(AdminState))
-                self.switch.set_admin_state(server, state, self.now)
+                self.switch.change(SetAdminState(server, state), self.now)
             elif act == 4:
-                self.switch.set_weight(server, self.rng.randrange(4), self.now)
+                self.switch.change(SetWeight(server, self.rng.randrange(4)), self.now)
             else:  # most are well most of the time
                 for each in group.real_servers:
-                    self.switch.set_health(each, True, "simulated", self.now)
-                    self.switch.set_admin_state(each, AdminState.READY, self.now)
-                    self.switch.set_weight(each, each.weight or 1, self.now)
+                    self.switch.change(SetHealth(each, True, "simulated"), self.now)
+                    self.switch.change(SetAdminState(each, AdminState.READY), self.now)
+                    self.switch.change(SetWeight(each, each.weight or 1), self.now)
 
     def flood(self, count: int) -> None:
         """SYNs, and ACKs that guess, from sources that nobody has."""

@@ -123,9 +123,9 @@ def _serve(
 
     def ready() -> None:
         control.open()
-        loop.register(control, lambda _now: control.handle_ready())
+        loop.register(control, control.handle_ready)
         surroundings.look(config)
-        health.update(switch.virtual_servers.values(), health_checks(config))
+        health.update(switch.virtual_servers.values(), health_checks(config), clock())
         if bookkeeper is not None:
             bookkeeper.start(clock())
         tidy(clock())
@@ -137,9 +137,9 @@ def _serve(
         loop.call_at(now + TIDY_SECONDS, tidy)
         operations.tidy(now)
 
-    def hang_up(_now: float) -> None:
+    def hang_up(now: float) -> None:
         try:
-            changes = operations.reload()
+            changes = operations.reload(now)
         except RequestError as error:
             for line in (f"{error}", *error.details):
                 announce.complain(f"reload: {line}")
@@ -158,21 +158,19 @@ def _serve(
         on_hangup=hang_up,
         clock=clock,
     )
-    health = HealthChecks(switch, loop, clock=clock, say=announce.say, complain=announce.complain)
+    health = HealthChecks(switch, loop, say=announce.say, complain=announce.complain)
     operations = Operations(
         switch,
         config,
         capture,
         path=path,
         followers=[
-            lambda groups: health.update(groups, health_checks(operations.config)),
-            lambda _: surroundings.look_after_change(operations.config),
+            lambda groups, now: health.update(groups, health_checks(operations.config), now),
+            lambda _groups, _now: surroundings.look_after_change(operations.config),
         ],
         around_reload=notify.reload_announced,
     )
-    verbs = Verbs(
-        switch, clock, health, Changes(operations, clock), lambda: operations.config.hosts
-    )
+    verbs = Verbs(switch, clock(), health, Changes(operations), lambda: operations.config.hosts)
     control = ControlServer(control_socket.of(config), verbs)
     bookkeeper = InvariantCheck(switch, loop, announce.complain) if check_invariants else None
     try:

@@ -43,6 +43,7 @@ class Connection(Link):
     `unsettled`     what its opening or its end still waits for; None in between (and for UDP): then
                     no plain ACK changes anything, and its packets may take the short road
     `last_seen`     when its last packet came; the deadline is that plus the state's timeout
+    `number`        by which listeners know it, counted from 1; 0: it was told of to nobody yet
     `kind`          which of the queues it stands in; None: in none yet
     `before`, `behind`   its neighbours in the bucket where the queue will look at it next
     """
@@ -54,6 +55,7 @@ class Connection(Link):
         "acked_by_server_low",
         "kind",
         "last_seen",
+        "number",
         "original_key",
         "path",
         "reply_key",
@@ -73,6 +75,7 @@ class Connection(Link):
         self.before: Link | None = None
         self.behind: Link | None = None
         self.kind: Kind | None = None
+        self.number = 0
         self.tally = 0
         self.acked_by_client_high = NOTHING_ACKED
         self.acked_by_client_low = 0

@@ -6,8 +6,6 @@ Also the destination of a packet, the other header field that captures look at t
 from __future__ import annotations
 
 from lb_switch.engine.packet import checksum
-from lb_switch.engine.packet.ipv4 import IPv4Header
-from lb_switch.engine.packet.ipv6 import IPv6Header
 
 ONE_HOP = checksum.delta(b"\x01\x00", b"\x00\x00")
 """TTL is the upper byte of its 16-bit word: what one hop less does to the sum of an IPv4 header."""
@@ -56,15 +54,17 @@ def with_hop_taken(packet: bytes) -> bytes:
 def after_one_hop(packet: bytes) -> bytes | None:
     """Return a copy of an IP packet as a router sends it on; None if that was its last hop."""
     buffer = bytearray(packet)
-    if buffer[0] >> 4 == 4:
-        header = IPv4Header(buffer)
-        if header.ttl <= 1:
+    if buffer[0] < 0x50:
+        ttl = buffer[8]
+        if ttl <= 1:
             return None
-        header.ttl -= 1
-        header.header_checksum = checksum.update(header.header_checksum, ONE_HOP)
+        buffer[8] = ttl - 1
+        total = (buffer[10] << 8 | buffer[11]) ^ 0xFFFF
+        total += ONE_HOP
+        new = ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF
+        buffer[10], buffer[11] = new >> 8, new & 0xFF
     else:
-        header6 = IPv6Header(buffer)
-        if header6.hop_limit <= 1:
+        if buffer[7] <= 1:
             return None
-        header6.hop_limit -= 1
+        buffer[7] -= 1
     return bytes(buffer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lb_switch.engine.scheduling.rotation import Rotation
-from lb_switch.engine.servers import Explanation, RealServer, Servers
+from lb_switch.engine.servers import Explanation, RealServer, Rule, Servers
 
 
 class LeastConnections:
@@ -28,10 +28,9 @@ class LeastConnections:
         server = servers[self._least(servers)]
         counts = {str(each.endpoint): each.active for each in servers}
         equals = sum(1 for count in counts.values() if count == server.active)
-        shared = f", its turn among {equals} equals" if equals > 1 else ""
         return Explanation(
             server,
-            f"fewest active connections: {server.active}{shared}",
+            Rule.FEWEST_ACTIVE,
             {"active": counts, "equals": equals},
         )
 

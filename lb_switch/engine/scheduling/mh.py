@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from lb_switch.engine.scheduling.key_hash import KeyHash
 from lb_switch.engine.scheduling.maglev import TABLE_SIZE, build_table
-from lb_switch.engine.servers import Explanation, RealServer, Servers
+from lb_switch.engine.servers import Explanation, RealServer, Rule, Servers
 
 
 class Maglev:
@@ -44,7 +44,7 @@ class Maglev:
         on = " ".join(self._hash.parts)
         return Explanation(
             self._table[slot],
-            f"hash of {on} {hashed:016x} -> slot {slot} of {TABLE_SIZE}",
+            Rule.HASH_SLOT,
             {"hash_on": on, "hash": f"{hashed:016x}", "slot": slot, "slots": TABLE_SIZE},
         )
 

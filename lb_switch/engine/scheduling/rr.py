@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lb_switch.engine.scheduling.rotation import Rotation
-from lb_switch.engine.servers import Explanation, RealServer, Servers
+from lb_switch.engine.servers import Explanation, RealServer, Rule, Servers
 
 
 class RoundRobin:
@@ -27,9 +27,12 @@ class RoundRobin:
         """Say whose turn it is."""
         position = self._rotation.position(servers)
         last = self._rotation.last
-        after = f"next after {last.endpoint}" if last else "first in rotation"
         return Explanation(
             servers[position],
-            f"{after} ({position + 1} of {len(servers)} usable)",
-            {"position": position, "usable": len(servers)},
+            Rule.TURN,
+            {
+                "position": position,
+                "usable": len(servers),
+                "after": str(last.endpoint) if last else "",
+            },
         )

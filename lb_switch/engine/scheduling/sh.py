@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 
 from lb_switch.engine.scheduling.key_hash import KeyHash
-from lb_switch.engine.servers import Explanation, RealServer, Servers
+from lb_switch.engine.servers import Explanation, RealServer, Rule, Servers
 
 
 class SourceHash:
@@ -49,7 +49,7 @@ class SourceHash:
         on = " ".join(self._hash.parts)
         return Explanation(
             servers[bisect_right(bounds, slot)],
-            f"hash of {on} {hashed:016x} -> slot {slot} of {bounds[-1]}",
+            Rule.HASH_SLOT,
             {"hash_on": on, "hash": f"{hashed:016x}", "slot": slot, "slots": bounds[-1]},
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lb_switch.engine.scheduling.rotation import Rotation
-from lb_switch.engine.servers import Explanation, RealServer, Servers
+from lb_switch.engine.servers import Explanation, RealServer, Rule, Servers
 
 
 class WeightedLeastConnections:
@@ -30,11 +30,9 @@ class WeightedLeastConnections:
         equals = sum(
             1 for each in servers if each.active * server.weight == server.active * each.weight
         )
-        shared = f", its turn among {equals} equals" if equals > 1 else ""
         return Explanation(
             server,
-            "fewest active connections per weight: "
-            f"{server.active} at weight {server.weight}{shared}",
+            Rule.FEWEST_PER_WEIGHT,
             {
                 "active": {str(each.endpoint): each.active for each in servers},
                 "weights": {str(each.endpoint): each.weight for each in servers},

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from operator import add
 
-from lb_switch.engine.servers import Explanation, RealServer, Servers
+from lb_switch.engine.servers import Explanation, RealServer, Rule, Servers
 
 _UNIT = 1 << 16
 """What a weight of 1 counts, so that what is owed can be kept in proportion, in whole numbers."""
@@ -58,8 +58,7 @@ class WeightedRoundRobin:
         server = cycle.ring[current.index(greatest)]
         return Explanation(
             server,
-            f"greatest current weight {round(greatest / _UNIT)} "
-            f"({server.weight} of the group's {cycle.total // _UNIT} connections are its share)",
+            Rule.CURRENT_WEIGHT,
             {
                 "current_weights": {
                     str(each.endpoint): round(weight / _UNIT)

@@ -1,8 +1,15 @@
-"""What each reason means, in a sentence for somebody who has never seen a load balancer."""
+"""English: reasons, causes, rules and changes, for somebody who has never seen a load balancer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lb_switch.engine.events import Cause
+from lb_switch.engine.servers import Rule
 from lb_switch.engine.verdict import Reason
+
+Facts = Mapping[str, Any]
 
 SENTENCES: dict[Reason, str] = {
     Reason.NEW_CONNECTION: "not in the connection table, so a new connection",
@@ -77,3 +84,104 @@ def purpose(what: str) -> str:
     if "RST" in what:
         return "the real server is out of service, the connection is gone"
     return "its old number must be answered, and the answer tells the right number for a RST"
+
+
+CAUSES: dict[Cause, str] = {
+    Cause.TIMEOUT: "timeout",
+    Cause.PORT_REUSE: "port reuse",
+    Cause.REPLY_KEY_NEEDED: "its reply key was needed",
+    Cause.TABLE_FULL: "evicted: the table is full",
+    Cause.SOURCE_PORT_NEEDED: "evicted: its source port was needed",
+    Cause.OUT_OF_SERVICE: "real server out of service",
+    Cause.TAKEN_ANEW: "its real server took a new one on these ports",
+}
+"""Why a connection left the table."""
+
+
+def cause(value: str) -> str:
+    """Say why a connection left the table; its own words for a cause that is not known here."""
+    try:
+        return CAUSES[Cause(value)]
+    except ValueError:
+        return value.replace("_", " ")
+
+
+def choice(rule: str, facts: Facts, chosen: str, name: Callable[[str], str] = str) -> str:
+    """Say why a scheduler chose this real server, in a phrase that follows the server's name.
+
+    `rule` and `facts` are those of an `Explanation`; `name` says what a real server is called.
+    """
+    try:
+        return _RULES[Rule(rule)](facts, chosen, name)
+    except (ValueError, KeyError):
+        return rule.replace("_", " ")
+
+
+def _turn(facts: Facts, _chosen: str, name: Callable[[str], str]) -> str:
+    after = f"next after {name(facts['after'])}" if facts["after"] else "first in rotation"
+    return f"{after} ({facts['position'] + 1} of {facts['usable']} usable)"
+
+
+def _current_weight(facts: Facts, chosen: str, _name: Callable[[str], str]) -> str:
+    return (
+        f"greatest current weight {facts['current_weights'][chosen]} "
+        f"({facts['weight']} of the group's {facts['total_weight']} connections are its share)"
+    )
+
+
+def _fewest_active(facts: Facts, chosen: str, _name: Callable[[str], str]) -> str:
+    return f"fewest active connections: {facts['active'][chosen]}{_equals(facts)}"
+
+
+def _fewest_per_weight(facts: Facts, chosen: str, _name: Callable[[str], str]) -> str:
+    active, weight = facts["active"][chosen], facts["weights"][chosen]
+    return f"fewest active connections per weight: {active} at weight {weight}{_equals(facts)}"
+
+
+def _equals(facts: Facts) -> str:
+    equals = facts["equals"]
+    return f", its turn among {equals} equals" if equals > 1 else ""
+
+
+def _hash_slot(facts: Facts, _chosen: str, _name: Callable[[str], str]) -> str:
+    where = f"slot {facts['slot']} of {facts['slots']}"
+    return f"hash of {facts['hash_on']} {facts['hash']} -> {where}"
+
+
+def _next_instead(facts: Facts, _chosen: str, name: Callable[[str], str]) -> str:
+    trouble = {
+        "no_source_port": "no source port is free",
+        "port_in_use": "the client's port is in use",
+    }[facts["trouble"]]
+    return f"next after {name(facts['instead_of'])}, towards which {trouble}"
+
+
+_RULES = {
+    Rule.TURN: _turn,
+    Rule.CURRENT_WEIGHT: _current_weight,
+    Rule.FEWEST_ACTIVE: _fewest_active,
+    Rule.FEWEST_PER_WEIGHT: _fewest_per_weight,
+    Rule.HASH_SLOT: _hash_slot,
+    Rule.NEXT_INSTEAD: _next_instead,
+}
+
+
+def server_change(changed: str, finding: str, state: str, weight: int) -> str:
+    """Say what has changed of a real server: its health, its state or its weight."""
+    if changed == "state":
+        return f"set to {state}"
+    return f"weight set to {weight}" if changed == "weight" else finding
+
+
+def virtual_server_change(stage: str, server: str) -> str:
+    """Say what has changed of a virtual server; `server` is what the real server is called."""
+    return {
+        "added": "virtual server added",
+        "removed": "virtual server removed",
+        "changed": "virtual server changed",
+        "server_added": f"real server {server} added",
+        "server_removed": f"real server {server} removed",
+    }.get(stage, stage.replace("_", " "))
+
+
+SETTINGS_CHANGED = "other settings hold for the whole switch from now on"
