@@ -45,7 +45,7 @@ class Bed:
         )
         self.ready: Callable[[], None] = self.loop.stop
 
-    def _ready(self) -> None:
+    def _ready(self, _now: float) -> None:
         self.ready()
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lb_switch.explain.only import Only
     from lb_switch.explain.views import View, ViewName
     from lb_switch.stream.encode import Encoder
+    from lb_switch.stream.hub import Hub
     from lb_switch.stream.live import Live
 
 VIEWS = ("story", "diff", "ladder")
@@ -113,20 +114,14 @@ def write(lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def live(
-    what: Wanted,
-    switch: Switch,
-    config: Config,
-    clock: Callable[[], float],
-    routed: Callable[[], bool] | None = None,
-) -> Iterator[Callable[[], None]]:
+def live(what: Wanted, hub: Hub, clock: Callable[[], float]) -> Iterator[Callable[[float], None]]:
     """Yield what begins to explain a running switch; stop at the end, and say what was lost.
 
     What begins raises CommandError if the recording cannot be written.
     """
     started: list[Live] = []
 
-    def begin() -> None:
+    def begin(now: float) -> None:
         if what.view is None and what.record is None:
             return
         from lb_switch.stream.live import Live
@@ -134,11 +129,8 @@ def live(
         narrowed = [argument for word in what.only for argument in ("--only", word)]
         narrowed += ["--changed"] * what.changed
         view = None if what.view is None else [what.view, *narrowed]
-        hosts = _hosts(config)
         try:
-            started.append(
-                Live(switch, clock(), view=view, record=what.record, hosts=hosts, routed=routed)
-            )
+            started.append(Live(hub, now, view=view, record=what.record))
         except OSError as error:
             raise CommandError(f"{what.record}: {error.strerror}") from None
 

@@ -16,6 +16,7 @@ from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.engine.servers import AdminState
 from lb_switch.stream.schema import (
+    CompleteRecord,
     ConnectionRecord,
     DroppedRecord,
     EndRecord,
@@ -76,7 +77,7 @@ class _Reader:
             self._missing += record.count
             return
         self._now = max(self._now, record.time)
-        if isinstance(record, EndRecord | VirtualServerRecord | SettingsRecord):
+        if isinstance(record, EndRecord | CompleteRecord | VirtualServerRecord | SettingsRecord):
             return
         if record.virtual_server != self._entry.name:
             return

@@ -77,6 +77,31 @@ class ControlClient:
         for rows in self._results(verb, fields):
             yield from rows
 
+    def subscribe(self, *kinds: str, keep: int | None = None) -> Iterator[bytes]:
+        """Yield the lines of the switch's stream, as they come; without end.
+
+        kinds: connections, servers, probes, packets; none: all.  The first line is a header
+        (`lb_switch.stream.schema`).  Between two lines it may take any time.
+        """
+        fields: dict[str, Any] = {"kinds": list(kinds)} if kinds else {}
+        if keep is not None:
+            fields["keep"] = keep
+        try:
+            self._socket.sendall(encode_request("subscribe", fields))
+            first = self._read_line()
+            if first.startswith(b'{"version"'):
+                decode_response(first)
+            yield first
+            self._socket.settimeout(None)
+            while True:
+                yield self._read_line()
+        except OSError as error:
+            raise ControlError(self._why(error)) from None
+        except RequestError as error:
+            raise ControlError(str(error), error.details) from None
+        except (ValueError, RecursionError):
+            raise ControlError(self._foreign) from None
+
     def _results(self, verb: str, fields: dict[str, Any]) -> Iterator[Any]:
         more = True
         try:

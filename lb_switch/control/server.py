@@ -29,11 +29,13 @@ from lb_switch.control.messages import (
     encode_response,
 )
 from lb_switch.control.socket_file import SocketFile
+from lb_switch.control.subscription import Subscription
 
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[dict[str, Any], float], object]
-"""Does a request, at a time: returns its result, or an iterator of rows.  Raises RequestError."""
+"""Does a request, at a time: returns its result, an iterator of rows, or a Subscription, with which
+the conversation becomes a stream.  Raises RequestError."""
 
 MAX_CLIENTS = 16
 """Connections at the same time."""
@@ -77,11 +79,14 @@ class ControlServer:
     def handle_ready(self, now: float) -> None:
         """Do one step of work for whoever is ready.  Never blocks, never raises for a client."""
         assert self._listener is not None
-        for descriptor, _ in self._epoll.poll(0):
+        for descriptor, event in self._epoll.poll(0):
             if descriptor == self._listener.fileno():
                 self._accept()
             elif (client := self._clients.get(descriptor)) is not None:
-                self._serve(descriptor, client, now)
+                if client.subscription is None:
+                    self._serve(descriptor, client, now)
+                else:
+                    self._stream(descriptor, client, client.subscription, event, now)
 
     def close(self) -> None:
         """End all conversations and remove the socket file.  May be called twice."""
@@ -130,12 +135,44 @@ class ControlServer:
         if client.finished:
             self._drop(descriptor)
             return
+        if client.subscription is not None:
+            client.subscription.wake = lambda: self._watch(descriptor, writing=True)
+            self._watch(descriptor, writing=True)
+            return
         self._epoll.modify(descriptor, select.EPOLLOUT if client.answering else select.EPOLLIN)
         if progress:
             self._clients[descriptor] = self._clients.pop(descriptor)
 
+    def _stream(
+        self,
+        descriptor: int,
+        client: _Client,
+        subscription: Subscription,
+        event: int,
+        now: float,
+    ) -> None:
+        """Send a subscriber what waits for it; it may say nothing but that it goes."""
+        try:
+            gone = event & ~select.EPOLLOUT and not client.socket.recv(MAX_REQUEST)
+            sent = client.send_on(subscription, now) if event & select.EPOLLOUT else False
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True
+        if gone:
+            self._drop(descriptor)
+            return
+        self._watch(descriptor, writing=not client.is_idle)
+        if sent:
+            self._clients[descriptor] = self._clients.pop(descriptor)
+
+    def _watch(self, descriptor: int, *, writing: bool) -> None:
+        self._epoll.modify(descriptor, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
+
     def _drop(self, descriptor: int) -> None:
         client = self._clients.pop(descriptor)
+        if client.subscription is not None:
+            client.subscription.close()
         self._epoll.unregister(descriptor)
         client.socket.close()
 
@@ -149,6 +186,8 @@ class _Client:
         self._received = b""
         self._ended = False
         """The other side will send nothing more."""
+        self.subscription: Subscription | None = None
+        """What it reads once it has subscribed; then it asks nothing more."""
         self._response: Iterator[bytes] | None = None
         self._unsent = memoryview(b"")
 
@@ -201,7 +240,11 @@ class _Client:
     def _answer(self, line: bytes, now: float) -> Iterator[bytes]:
         """Yield the response's lines.  Whatever goes wrong becomes one of them."""
         try:
-            yield from encode_response(self._handler(decode_request(line), now))
+            result = self._handler(decode_request(line), now)
+            if isinstance(result, Subscription):
+                self.subscription = result
+                return
+            yield from encode_response(result)
         except RequestError as error:
             yield encode_error(str(error), error.details)
         except Exception as error:
@@ -215,6 +258,17 @@ class _Client:
             self._response = None
         else:
             self._unsent = memoryview(line)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for a subscriber."""
+        return not self._unsent and self.subscription is not None and self.subscription.is_idle
+
+    def send_on(self, subscription: Subscription, now: float) -> bool:
+        """Send a piece of what a subscriber is told; return whether anything moved."""
+        if not self._unsent:
+            self._unsent = memoryview(subscription.take(now))
+        return bool(self._unsent) and self._send()
 
     def _send(self) -> bool:
         if not self._unsent:

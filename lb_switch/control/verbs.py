@@ -13,6 +13,10 @@ show   stats                   one object: packets by reason, connections in the
                                `pid`, by which one run of the switch is told from the next
 =====  ======================  ===================================================================
 
+`subscribe` turns the conversation into a stream: first everything that is, then every event, a
+line each, in the words of `lb_switch.stream.schema`.  Its fields: `kinds`, a list of connections,
+servers, probes and packets (all of them if missing); `keep`, how many bytes of a packet are told.
+
 The verbs that change something are in `changes`.
 
 Times are seconds, on the switch's clock; `expire` is how many are left.  Endpoints are text as in
@@ -28,18 +32,24 @@ from typing import TYPE_CHECKING, Any
 from lb_switch.control import places
 from lb_switch.control.messages import RequestError
 from lb_switch.control.places import Hosts
+from lb_switch.control.subscription import Subscription
 from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.table import ConnectionTable
+from lb_switch.engine.listeners import WHOLE, Interest
 from lb_switch.engine.packet.flow_key import destination_endpoint, source_address, source_endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.engine.servers import RealServer, VirtualServer
 from lb_switch.engine.switch import Switch
+from lb_switch.stream.hub import Hub
+from lb_switch.stream.schema import SNAP
 
 if TYPE_CHECKING:
     from lb_switch.control.changes import Changes
     from lb_switch.health.checks import HealthChecks
 
 Row = dict[str, Any]
+
+_KINDS = ("connections", "servers", "probes", "packets")
 
 
 class Verbs:
@@ -52,6 +62,7 @@ class Verbs:
         health: HealthChecks | None = None,
         changes: Changes | None = None,
         hosts: Callable[[], Hosts] = dict,
+        hub: Hub | None = None,
     ) -> None:
         self._switch = switch
         self._started = started
@@ -63,6 +74,8 @@ class Verbs:
             "stats": self._stats,
             "hosts": self._host_names,
         }
+        self._hub = hub or Hub(switch, lambda: self._host_names(0.0))
+        self._verbs["subscribe"] = self._subscribe
         if changes is not None:
             self._verbs |= changes.verbs
         if health is not None:
@@ -84,6 +97,25 @@ class Verbs:
         if show is None:
             raise RequestError(f"show: {what!r} is none of {', '.join(self._shows)}")
         return show(now)
+
+    def _subscribe(self, request: Row, now: float) -> Subscription:
+        kinds, keep = request.get("kinds", list(_KINDS)), request.get("keep", SNAP)
+        if not isinstance(kinds, list) or not all(each in _KINDS for each in kinds):
+            raise RequestError(f"subscribe: kinds is no list of {', '.join(_KINDS)}")
+        if not isinstance(keep, int) or isinstance(keep, bool) or not 0 <= keep <= WHOLE:
+            raise RequestError(f"subscribe: keep is no whole number from 0 to {WHOLE}")
+        unknown = sorted(request.keys() - {"version", "verb", "kinds", "keep"})
+        if unknown:
+            raise RequestError(f"subscribe: unknown field {unknown[0]!r}")
+        interest = Interest(
+            connections="connections" in kinds,
+            servers="servers" in kinds,
+            probes="probes" in kinds,
+            packets="packets" in kinds,
+            keep=keep,
+        )
+        connections = _connections_shard_by_shard(self._switch.connections)
+        return Subscription(self._hub, interest, connections, now)
 
     def _virtual_servers(self, _now: float) -> Iterator[Row]:
         return (_virtual_server_row(vs) for vs in list(self._switch.virtual_servers.values()))

@@ -71,8 +71,8 @@ Callback = Callable[[float], None]
 class Loop:
     """Runs one switch with one capture until `stop` or SIGINT or SIGTERM.
 
-    `on_ready` is called once the capture is open, `on_stop` before it is closed again; `on_hangup`
-    on each SIGHUP, with `now`.  `clock` returns seconds.
+    `on_ready` is called with `now` once the capture is open, `on_stop` before it is closed again;
+    `on_hangup` on each SIGHUP, with `now`.  `clock` returns seconds.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Loop:
         switch: Switch,
         capture: Capture,
         *,
-        on_ready: Callable[[], None] | None = None,
+        on_ready: Callback | None = None,
         on_stop: Callable[[], None] | None = None,
         on_hangup: Callback | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -98,6 +98,10 @@ class Loop:
         """A heap; the number keeps callbacks of the same moment in order."""
         self._alarm_numbers = itertools.count()
         self._faults = FaultLog()
+
+    def now(self) -> float:
+        """Return what time it is, for whoever begins or ends something outside of `run`."""
+        return self._clock()
 
     def register(self, fileobj: HasFileno, callback: Callback, writing: bool = False) -> None:
         """Call `callback(now)` whenever the file is readable (or writable too).
@@ -145,10 +149,11 @@ class Loop:
             gc.collect()
             gc.freeze()
             gc.disable()
+            now = self._clock()
             if self._on_ready is not None:
-                self._on_ready()
+                self._on_ready(now)
             try:
-                self._serve()
+                self._serve(now)
             finally:
                 if self._on_stop is not None:
                     self._on_stop()
@@ -163,11 +168,10 @@ class Loop:
                 signals.close()
                 self._poll.close()
 
-    def _serve(self) -> None:
+    def _serve(self, now: float) -> None:
         switch, capture, clock = self.switch, self.capture, self._clock
         poll, next_deadline = self._poll.poll, self._next_deadline
         capture_fd = capture.fileno()
-        now = clock()
         deadline = next_deadline()
         busy = False
         while not self._stopping:

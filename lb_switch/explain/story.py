@@ -85,7 +85,7 @@ class Story:
             text = f"{_count(record.count, 'event')} missing here: the reader is too slow"
             yield self._style.paint("bad", f"    ... {text}")
             yield ""
-        else:
+        elif isinstance(record, EndRecord):
             yield from self._end(record)
 
     # -- packets ---------------------------------------------------------------------------

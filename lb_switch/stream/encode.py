@@ -209,6 +209,11 @@ def dropped(count: int) -> bytes:
     return _line({"event": "dropped", "count": count})
 
 
+def complete(now: float, connections: int) -> bytes:
+    """Return the line that says that the table has been told."""
+    return _line({"event": "complete", "time": now, "connections": connections})
+
+
 def end(now: float, packets: int, missing: int) -> bytes:
     """Return the last line."""
     return _line({"event": "end", "time": now, "packets": packets, "dropped": missing})

@@ -11,19 +11,16 @@ import logging
 import os
 import stat
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lb_switch import interpreter
-from lb_switch.engine.events import Event
 from lb_switch.engine.listeners import EVERYTHING
-from lb_switch.engine.switch import Switch
 from lb_switch.files.private_file import open_to_write
 from lb_switch.stream import encode
-from lb_switch.stream.encode import Encoder
+from lb_switch.stream.hub import Hub
 from lb_switch.stream.pipe_outlet import PipeOutlet
 from lb_switch.stream.schema import SNAP
-from lb_switch.stream.wires import Routed
 
 _log = logging.getLogger(__name__)
 
@@ -32,51 +29,51 @@ PATIENCE = 5.0
 
 
 class Broadcast:
-    """The listener: one line for each event, into every outlet.
+    """Outlets of a hub, each with a process at its other end; a line for each event into every one.
 
-    Once the last outlet is dead it detaches itself, and the engine builds no events any more.
+    An outlet whose reader is gone reads no more; the engine tells nothing that nobody wants.
     """
 
-    def __init__(
-        self,
-        switch: Switch,
-        outlets: Sequence[PipeOutlet],
-        hosts: Mapping[str, str],
-        now: float,
-        routed: Routed | None = None,
-    ) -> None:
+    def __init__(self, hub: Hub, outlets: Sequence[PipeOutlet], now: float) -> None:
         self.outlets = tuple(outlets)
-        self._switch = switch
-        self._encoder = Encoder(switch.listeners.number_of, routed)
-        header = self._encoder.header(switch, hosts, now)
-        for outlet in self.outlets:
-            outlet.put(header)
-        switch.listen(self, EVERYTHING._replace(keep=SNAP))
-
-    def __call__(self, event: Event) -> None:
-        """Take an event.  Whatever goes wrong here costs the event, never the packet."""
-        try:
-            line = self._encoder.encode(event)
-        except Exception:
-            _log.exception("an event could not be told")
-            for outlet in self.outlets:
-                outlet.drop()
-            return
-        alive = False
-        for outlet in self.outlets:
-            outlet.put(line)
-            alive |= not outlet.dead
-        if not alive:
-            _log.warning("nobody reads any more what the packets tell")
-            self._switch.stop_listening(self)
+        self._hub = hub
+        self._readers = [_Outlet(hub, outlet) for outlet in self.outlets]
+        header = hub.header(SNAP, now)
+        for reader in self._readers:
+            reader.put(header)
+            hub.add(reader, EVERYTHING._replace(keep=SNAP))
 
     def finish(self, now: float, patience: float) -> None:
-        """Detach, write the last line into every outlet, and close them."""
-        self._switch.stop_listening(self)
-        for outlet in self.outlets:
+        """Read no more, write the last line into every outlet, and close them."""
+        for reader in self._readers:
+            self._hub.remove(reader)
+            outlet = reader.outlet
             if not outlet.dead:
-                outlet.finish(encode.end(now, self._encoder.packets, outlet.dropped), patience)
+                outlet.finish(encode.end(now, reader.packets, outlet.dropped), patience)
             outlet.close()
+
+
+class _Outlet:
+    """What the hub sees of an outlet: it counts packets, and goes when its reader does."""
+
+    def __init__(self, hub: Hub, outlet: PipeOutlet) -> None:
+        self.outlet = outlet
+        self.packets = 0
+        self._hub = hub
+
+    def put(self, line: bytes) -> None:
+        self.packets += line.startswith(_PACKET)
+        self.outlet.put(line)
+        if self.outlet.dead:
+            self._hub.remove(self)
+            if not len(self._hub):
+                _log.warning("nobody reads any more what the packets tell")
+
+    def drop(self) -> None:
+        self.outlet.drop()
+
+
+_PACKET = b'{"event":"packet"'
 
 
 class Reader:
@@ -116,22 +113,19 @@ class Live:
     """What `lb-switch run` holds while its packets explain themselves.
 
     view: the arguments of `lb-switch explain` that show them on stdout; None: nothing is shown.
-    record: the file that is written; None: none.  hosts: names of machines by address.
+    record: the file that is written; None: none.
     patience: seconds that each reader gets at the end.
-    routed: says of the packet at hand whether it was captured behind the host's forwarding.
     Raises OSError if the file cannot be opened.
     """
 
     def __init__(
         self,
-        switch: Switch,
+        hub: Hub,
         now: float,
         *,
         view: Sequence[str] | None,
         record: Path | None,
-        hosts: Mapping[str, str],
         patience: float = PATIENCE,
-        routed: Routed | None = None,
     ) -> None:
         self._patience = patience
         self._readers: list[Reader] = []
@@ -141,7 +135,7 @@ class Live:
             arguments = ["lb_switch", "explain", *view, "--from", "-"]
             self._readers.append(Reader("the view", arguments))
         outlets = [reader.outlet for reader in self._readers]
-        self._broadcast = Broadcast(switch, outlets, hosts, now, routed)
+        self._broadcast = Broadcast(hub, outlets, now)
 
     def close(self, now: float) -> list[str]:
         """Tell the end, wait for the readers, return a line for each that missed something."""

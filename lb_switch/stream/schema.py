@@ -311,6 +311,14 @@ class DroppedRecord(Entry):
     count: Number
 
 
+class CompleteRecord(Entry):
+    """Every connection that was in the table when a reader came has been told of."""
+
+    event: Literal["complete"]
+    time: Seconds
+    connections: Number
+
+
 class EndRecord(Entry):
     """The last line."""
 
@@ -331,6 +339,7 @@ Record = (
     | SettingsRecord
     | ProbeRecord
     | DroppedRecord
+    | CompleteRecord
     | EndRecord
 )
 

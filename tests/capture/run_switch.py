@@ -84,7 +84,7 @@ def main() -> int:
 
     if os.environ.get("FAULTY"):
         break_on_echo(switch)
-    loop = Loop(switch, capture, on_ready=lambda: say("ready"), on_hangup=reload)
+    loop = Loop(switch, capture, on_ready=lambda _now: say("ready"), on_hangup=reload)
     try:
         loop.run()
     except HostError as error:

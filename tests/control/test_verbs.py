@@ -130,7 +130,7 @@ def test_stats() -> None:
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
-        ({"verb": "shwo"}, "verb 'shwo' is none of show"),
+        ({"verb": "shwo"}, "verb 'shwo' is none of show, subscribe"),
         ({"verb": "show"}, "show: None is none of virtual_servers, connections, stats, hosts"),
         (
             {"verb": "show", "what": ["stats"]},

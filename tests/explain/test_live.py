@@ -12,6 +12,8 @@ from lb_switch.engine.events import Event
 from lb_switch.engine.listeners import Interest
 from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Action
+from lb_switch.stream.encode import Encoder
+from lb_switch.stream.hub import Hub
 from lb_switch.stream.live import Broadcast, Live
 from lb_switch.stream.pipe_outlet import PipeOutlet
 from lb_switch.stream.recording import Recording
@@ -32,7 +34,7 @@ def test_a_full_pipe_that_nobody_reads_stops_no_packet() -> None:
     packet = established(switch)
     readable, writable = os.pipe()
     outlet = PipeOutlet(writable, "x")
-    broadcast = Broadcast(switch, [outlet], {}, 0.0)
+    broadcast = Broadcast(Hub(switch), [outlet], 0.0)
     handled = 0
     while outlet.dropped < 1000:
         assert send(switch, packet).action is Action.FORWARD
@@ -48,7 +50,7 @@ def test_what_was_dropped_is_told_where_it_is_missing() -> None:
     packet = established(switch)
     readable, writable = os.pipe()
     outlet = PipeOutlet(writable, "x")
-    broadcast = Broadcast(switch, [outlet], {}, 0.0)
+    broadcast = Broadcast(Hub(switch), [outlet], 0.0)
     while not outlet.dropped:
         send(switch, packet)
     os.set_blocking(readable, False)
@@ -71,7 +73,7 @@ def test_a_dead_reader_is_detached(caplog: pytest.LogCaptureFixture) -> None:
     switch = make_switch()
     packet = established(switch)
     readable, writable = os.pipe()
-    broadcast = Broadcast(switch, [PipeOutlet(writable, "x")], {}, 0.0)
+    broadcast = Broadcast(Hub(switch), [PipeOutlet(writable, "x")], 0.0)
     assert len(switch.listeners) == 1
     os.close(readable)
     assert send(switch, packet).action is Action.FORWARD
@@ -85,7 +87,7 @@ def test_one_dead_reader_of_two(caplog: pytest.LogCaptureFixture) -> None:
     packet = established(switch)
     pipes = [os.pipe(), os.pipe()]
     outlets = [PipeOutlet(writable, "x") for _, writable in pipes]
-    broadcast = Broadcast(switch, outlets, {}, 0.0)
+    broadcast = Broadcast(Hub(switch), outlets, 0.0)
     os.close(pipes[0][0])
     send(switch, packet)
     send(switch, packet)
@@ -104,12 +106,12 @@ def test_a_mistake_in_telling_costs_the_event_and_not_the_packet(
     packet = established(switch)
     readable, writable = os.pipe()
     outlet = PipeOutlet(writable, "x")
-    broadcast = Broadcast(switch, [outlet], {}, 0.0)
+    broadcast = Broadcast(Hub(switch), [outlet], 0.0)
 
-    def fail(_event: Event) -> bytes:
+    def fail(_self: Encoder, _event: Event) -> bytes:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(broadcast._encoder, "encode", fail)
+    monkeypatch.setattr(Encoder, "encode", fail)
     with caplog.at_level(logging.ERROR):
         assert send(switch, packet).action is Action.FORWARD
     assert outlet.dropped == 1
@@ -120,7 +122,7 @@ def test_a_mistake_in_telling_costs_the_event_and_not_the_packet(
 def test_a_recording_by_a_process_of_its_own(tmp_path: Path) -> None:
     switch = make_switch()
     target = tmp_path / "rec.jsonl"
-    live = Live(switch, 5.0, view=None, record=target, hosts={"10.0.1.11": "c1"})
+    live = Live(Hub(switch, lambda: {"10.0.1.11": "c1"}), 5.0, view=None, record=target)
     packet = established(switch)
     for _ in range(500):
         send(switch, packet, 6.0)
@@ -136,7 +138,7 @@ def test_a_recording_by_a_process_of_its_own(tmp_path: Path) -> None:
 def test_a_recording_that_cannot_be_written(tmp_path: Path) -> None:
     switch = make_switch()
     with pytest.raises(FileNotFoundError):
-        Live(switch, 0.0, view=None, record=tmp_path / "no" / "rec.jsonl", hosts={})
+        Live(Hub(switch), 0.0, view=None, record=tmp_path / "no" / "rec.jsonl")
     assert not switch.listeners
 
 
@@ -144,7 +146,7 @@ def test_a_fifo_that_nobody_opens(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     switch = make_switch()
-    live = Live(switch, 0.0, view=None, record=fifo, hosts={}, patience=0.2)
+    live = Live(Hub(switch), 0.0, view=None, record=fifo, patience=0.2)
     assert send(switch, established(switch)).action is Action.FORWARD
     assert live.close(1.0) == [f"{fifo}: not complete: its reader did not take everything"]
     assert not switch.listeners
@@ -152,7 +154,7 @@ def test_a_fifo_that_nobody_opens(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
     switch = make_switch()
-    live = Live(switch, 0.0, view=None, record=Path("/dev/full"), hosts={})
+    live = Live(Hub(switch), 0.0, view=None, record=Path("/dev/full"))
     packet = established(switch)
     while switch.listeners:  # until the writer has given up
         assert send(switch, packet).action is Action.FORWARD

@@ -1,0 +1,134 @@
+"""One stream of one switch, and everybody who reads it.
+
+An event is made a line once, whoever reads: so two readers agree on every number.  What nobody
+wants is not told by the engine at all (`engine.listeners`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from lb_switch.engine.connections.connection import Connection
+from lb_switch.engine.events import (
+    ConnectionEvent,
+    Event,
+    PacketEvent,
+    ProbeEvent,
+    SentEvent,
+)
+from lb_switch.engine.listeners import Interest
+from lb_switch.engine.switch import Switch
+from lb_switch.stream.encode import Encoder
+from lb_switch.stream.wires import Routed
+
+_log = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """Takes lines.  Neither method may block or raise."""
+
+    def put(self, line: bytes) -> None:
+        """Take a line, or count it as lost."""
+
+    def drop(self) -> None:
+        """Count a line that could not be made."""
+
+
+class Hub:
+    """Listens to a switch for all readers of its stream.
+
+    `hosts` gives the machines' names by address; `routed` says of the packet at hand whether it
+    was captured behind the host's forwarding.
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        hosts: Callable[[], Mapping[str, str]] = dict,
+        routed: Routed | None = None,
+    ) -> None:
+        self.switch = switch
+        self._hosts = hosts
+        self._routed = routed
+        self._readers: list[tuple[Reader, Interest]] = []
+        self._encoders: dict[int, Encoder] = {}
+        """By how many bytes of a packet they keep."""
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def add(self, reader: Reader, interest: Interest) -> None:
+        """Let a reader have every line that it wants from now on."""
+        self._readers = [each for each in self._readers if each[0] is not reader]
+        self._readers.append((reader, interest))
+        self._listen()
+
+    def remove(self, reader: Reader) -> None:
+        """Let it have nothing any more.  May be called twice."""
+        left = [each for each in self._readers if each[0] is not reader]
+        if len(left) < len(self._readers):
+            self._readers = left
+            self._listen()
+
+    def header(self, keep: int, now: float) -> bytes:
+        """Return the first line of a stream that keeps so many bytes of a packet."""
+        return self._encoder(keep).header(self.switch, self._hosts(), now)
+
+    def present(self, connection: Connection, now: float) -> bytes:
+        """Return the line of a connection that is in the table."""
+        return self._encoder(0).present(connection, now)
+
+    def _listen(self) -> None:
+        wants = [interest for _, interest in self._readers]
+        if not wants:
+            self.switch.stop_listening(self._take)
+            return
+        self.switch.listen(
+            self._take,
+            Interest(
+                any(each.connections for each in wants),
+                any(each.servers for each in wants),
+                any(each.probes for each in wants),
+                any(each.packets for each in wants),
+                max(each.keep for each in wants if each.packets or each is wants[0]),
+            ),
+        )
+
+    def _encoder(self, keep: int) -> Encoder:
+        encoder = self._encoders.get(keep)
+        if encoder is None:
+            numbers = self.switch.listeners.number_of
+            encoder = self._encoders[keep] = Encoder(numbers, self._routed, keep)
+        return encoder
+
+    def _take(self, event: Event) -> None:
+        """Make an event a line.  Whatever goes wrong here costs the event, never the packet."""
+        lines: dict[int, bytes | None] = {}
+        for reader, interest in self._readers:
+            if not _wants(interest, event):
+                continue
+            keep = interest.keep
+            if keep not in lines:
+                lines[keep] = self._line(event, keep)
+            line = lines[keep]
+            if line is None:
+                reader.drop()
+            else:
+                reader.put(line)
+
+    def _line(self, event: Event, keep: int) -> bytes | None:
+        try:
+            return self._encoder(keep).encode(event)
+        except Exception:
+            _log.exception("an event could not be told")
+            return None
+
+
+def _wants(interest: Interest, event: Event) -> bool:
+    if isinstance(event, PacketEvent | SentEvent):
+        return interest.packets and (interest.only is None or interest.only(event))
+    if isinstance(event, ConnectionEvent):
+        return interest.connections
+    return interest.probes if isinstance(event, ProbeEvent) else interest.servers
