@@ -98,6 +98,13 @@ def test_three_hundred_connections_at_once(balanced: Lab) -> None:
     assert result["answers"] == {"s2": 150, "s3": 150}
 
 
+def without_identification(packet: bytes) -> bytes:
+    """Leave out what a live switch draws at random: the identification of what may be cut."""
+    if packet[0] >> 4 != 4 or packet[6] & 0x40:
+        return packet
+    return packet[:4] + packet[6:10] + packet[12:]
+
+
 @pytest.mark.parametrize("capture", ["tun", "nfqueue"])
 def test_the_replay_of_real_traffic_gives_the_same_bytes(capture: str, tmp_path: Path) -> None:
     """Both copies of every packet were written live; the replay makes the second of the first."""
@@ -128,7 +135,9 @@ def test_the_replay_of_real_traffic_gives_the_same_bytes(capture: str, tmp_path:
     compared = 0
     for result in replay:
         for sent in result.sent:
-            assert sent.data == next(written).data, (result.number, result.verdict)
+            expected = next(written).data
+            same = without_identification(sent.data) == without_identification(expected)
+            assert same, (result.number, result.verdict)
             compared += 1
     assert compared > 400
     # What the hosts say to each other may still have come between the figures and the end.

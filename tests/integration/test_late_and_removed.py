@@ -166,7 +166,7 @@ def test_removed_now_lets_go_at_once(bed: Bed) -> None:
         lines = bed.ask("remove", virtual_server=VIP, real_server=S1, protocol=protocol, live="now")
         assert lines == [
             f"{protocol}: real server {S1} removed",
-            f"{protocol}: connections there: 1, by on_down = 'reset'",
+            f"{protocol}: connections to {S1}: 1, by on_down = 'reset'",
         ]
     client.stdin.write(b"\n")
     client.stdin.flush()
