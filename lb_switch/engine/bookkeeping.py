@@ -98,7 +98,14 @@ class Bookkeeping:
                     known = self._connections.find(UDP, reply_key)
                     if known is not None and known.original_key == key:
                         return known
-                path = _path_of(real_server, key, reply_key, template)
+                shared = real_server.path
+                if not isinstance(shared, NatPath):
+                    shared = real_server.path = NatPath(real_server, key, reply_key)
+                path = shared
+                if template is not None:
+                    if not isinstance(template.path, NatPath):
+                        template.path = shared.of_client(template)
+                    path = template.path
             connection = Connection(key, reply_key, path, state, now)
             self._insert(connection, now, reply_only=one_packet)
             self._queues.join(connection, now, one_packet=one_packet)
@@ -254,17 +261,3 @@ class Bookkeeping:
         pool = connection.path.port_pool
         if pool is not None:
             pool.release(int.from_bytes(connection.reply_key[-2:], "big"))
-
-
-def _path_of(
-    real_server: RealServer, key: bytes, reply_key: bytes, template: Template | None
-) -> NatPath:
-    """Return the path that connections of a real server share, or of one client that is known."""
-    path = real_server.path
-    if not isinstance(path, NatPath):
-        path = real_server.path = NatPath(real_server, key, reply_key)
-    if template is not None:
-        if not isinstance(template.path, NatPath):
-            template.path = path.of_client(template)
-        path = template.path
-    return path

@@ -20,7 +20,8 @@ class Directory:
         """VIPs and source addresses of full NAT: what comes here is the switch's to decide."""
         self.host_addresses: frozenset[bytes] = frozenset()
         """Other addresses of this machine: nobody sends from there to a VIP."""
-        self._by_endpoint: dict[tuple[int, bytes, bytes], VirtualServer] = {}
+        self.served: dict[tuple[int, bytes, bytes], VirtualServer] = {}
+        """By protocol, packed VIP and port."""
         self._retired: list[VirtualServer] = []
         """Removed ones that had connections when the last one was removed."""
 
@@ -30,20 +31,18 @@ class Directory:
         where = (virtual_server.protocol, address, port)
         if virtual_server.name in self.virtual_servers:
             raise ValueError(f"there is a virtual server {virtual_server.name!r} already")
-        if where in self._by_endpoint:
-            raise ValueError(
-                f"{virtual_server.endpoint} belongs to {self._by_endpoint[where].name}"
-            )
+        if where in self.served:
+            raise ValueError(f"{virtual_server.endpoint} belongs to {self.served[where].name}")
         self._retired = [each for each in self._retired if each is not virtual_server]
         self.virtual_servers[virtual_server.name] = virtual_server
-        self._by_endpoint[where] = virtual_server
+        self.served[where] = virtual_server
         self.own_addresses.update((address, *(ip.packed for ip in virtual_server.snats)))
 
     def remove(self, virtual_server: VirtualServer) -> None:
         """Let go of it; its connections may live on."""
         address, port = pack_endpoint(virtual_server.endpoint)
         del self.virtual_servers[virtual_server.name]
-        del self._by_endpoint[virtual_server.protocol, address, port]
+        del self.served[virtual_server.protocol, address, port]
         self.own_addresses.subtract((address, *(ip.packed for ip in virtual_server.snats)))
         self.own_addresses += Counter()
         self._retired = [each for each in (*self._retired, virtual_server) if each.has_connections]
@@ -52,10 +51,6 @@ class Directory:
         """Bring the virtual servers into this order; all their names."""
         for name in names:  # In place: others look at this very dict.
             self.virtual_servers[name] = self.virtual_servers.pop(name)
-
-    def find(self, protocol: int, address: bytes, port: bytes) -> VirtualServer | None:
-        """Return who serves a packed address and port, or None."""
-        return self._by_endpoint.get((protocol, address, port))
 
     def is_forged(self, source: bytes) -> bool:
         """Whether nobody who sends to a VIP can have this address (RFC 1122, section 3.2.1.3)."""

@@ -23,7 +23,7 @@ from lb_switch.engine.fragment_road import FragmentRoad
 from lb_switch.engine.nat import answers
 from lb_switch.engine.nat.answer_limit import Answer, AnswerLimit
 from lb_switch.engine.nat.icmp_error import is_error, quoted_packet, reversed_key, translate_error
-from lb_switch.engine.nat.identification import Identifications
+from lb_switch.engine.nat.identification import DONT_FRAGMENT, Identifications
 from lb_switch.engine.nat.rewrite import rewrite
 from lb_switch.engine.outcome import (
     ICMP_ERROR,
@@ -167,7 +167,8 @@ class ReadableRoad:
                 direction = Direction.ORIGINAL if to_server else Direction.REPLY
                 original_key, reply_key = connection.original_key, connection.reply_key
                 translate_error(packet, quoted, original_key, reply_key, to_server=to_server)
-                self._identifications.renew(packet)
+                if packet.version == 4 and not packet.buffer[packet.start + 6] & DONT_FRAGMENT:
+                    self._identifications.renew(packet)
                 return Outcome(ICMP_ERROR, connection=connection, direction=direction)
             if self._books.has_ended(quoted.protocol, key, now, begins=False):
                 # What a real server, or a router on its side, says would show the client its RIP.
@@ -183,7 +184,7 @@ class ReadableRoad:
         them has sent.  It is the last one's, if answers do not overlap; else the next error is.
         """
         half = (len(key) - 4) // 2
-        group = self._directory.find(UDP, key[half:-4], key[-2:])
+        group = self._directory.served.get((UDP, key[half:-4], key[-2:]))
         last = None
         if group is not None and group.one_packet:
             for server in (*group.real_servers, *group.lingering):
@@ -229,7 +230,10 @@ class ReadableRoad:
     ) -> None:
         connection.count(direction, packet.end - packet.start, now)
         rewrite(packet, connection.translation(direction))
-        self._identifications.renew(packet)
+        if packet.fragment is not None or (
+            packet.version == 4 and not packet.buffer[packet.start + 6] & DONT_FRAGMENT
+        ):
+            self._identifications.renew(packet)
 
     def _severed(
         self, packet: Packet, connection: Connection, now: float, explained: bool
@@ -295,7 +299,7 @@ class ReadableRoad:
             if self._books.has_ended(packet.protocol, key, now, begins=begins):
                 return drop(Reason.ENDED_CONNECTION)
             return NOT_FOR_THE_SWITCH
-        virtual_server = self._directory.find(packet.protocol, address, key[-2:])
+        virtual_server = self._directory.served.get((packet.protocol, address, key[-2:]))
         if self._directory.is_forged(source):
             return drop(Reason.FORGED_SOURCE, virtual_server)
         if virtual_server is None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import struct
 
-from lb_switch.engine.connections.connection import HALVES
+from lb_switch.engine.connections.connection import HALVES, Connection
 from lb_switch.engine.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
+from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.connections.unsettled import CUT
 from lb_switch.engine.nat.identification import Identifications
 from lb_switch.engine.packet.protocol import TCP, UDP
@@ -35,7 +36,6 @@ _UDP = struct.Struct("!HH").unpack_from
 _PUT = struct.Struct("!H").pack_into
 
 _HALVES, _TO_SERVER, _TO_CLIENT = HALVES, TO_SERVER, TO_CLIENT
-_PROTOCOLS = (TCP, UDP)
 _NOT_WHOLE = 0x3FFF  # more fragments, or a fragment offset
 _DONT_FRAGMENT = 0x4000
 _RST_ACK = 0x0014
@@ -46,21 +46,13 @@ _MIN_DATA_OFFSET = 0x5000
 _LONGEST_HEADERS = 120  # IP and TCP headers with all options: no data offset can lie beyond
 
 
-def flow_of(buffer: bytearray, start: int, length: int) -> tuple[int, bytes] | None:
-    """Return protocol and flow key of a packet whose headers are of the ordinary form, or None."""
-    if length >= _MIN_IPV4 and buffer[start] == 0x45:
-        protocol, key = buffer[start + 9], bytes(buffer[start + 12 : start + 24])
-    elif length >= _MIN_IPV6 and buffer[start] >> 4 == 6:
-        protocol, key = buffer[start + 6], bytes(buffer[start + 8 : start + 44])
-    else:
-        return None
-    return (protocol, key) if protocol in _PROTOCOLS else None
-
-
 class ShortRoad:
-    """Handles what it can of the packets of a connection table."""
+    """Handles what it can of the packets of a connection table.
 
-    __slots__ = ("_follow", "_renew", "_tcp_shards", "_udp_shards", "packets")
+    `old_state` is written when a packet may change the state of its connection.
+    """
+
+    __slots__ = ("_follow", "_renew", "_tcp_shards", "_udp_shards", "old_state", "packets")
 
     def __init__(
         self,
@@ -73,11 +65,14 @@ class ShortRoad:
         self._tcp_shards = connections.shards[TCP]
         self._udp_shards = connections.shards[UDP]
         self.packets = 0
+        self.old_state: State | None = None
 
-    def take(self, buffer: bytearray, start: int, length: int, now: float, partial: bool) -> bool:
-        """Rewrite the packet and return True, or touch nothing and return False."""
+    def take(
+        self, buffer: bytearray, start: int, length: int, now: float, partial: bool
+    ) -> Connection | None:
+        """Rewrite the packet and return its connection, or touch nothing and return None."""
         if length < _MIN_IPV4:
-            return False
+            return None
         version_ihl = buffer[start]
         if version_ihl == 0x45:
             (
@@ -92,7 +87,7 @@ class ShortRoad:
                 l4_checksum,
             ) = _IPV4_TCP(buffer, start)
             if total > length or fragment & _NOT_WHOLE:
-                return False
+                return None
             l4 = start + 20
         elif version_ihl >> 4 == 6 and length >= _MIN_IPV6:
             total, protocol, key, ack_high, ack_low, offset_flags, l4_checksum = _IPV6_TCP(
@@ -100,42 +95,43 @@ class ShortRoad:
             )
             total += 40
             if total > length:
-                return False
+                return None
             l4 = start + 40
             ip_checksum = -1
         else:
-            return False
+            return None
 
         if protocol == 6:
             if offset_flags & _RST_ACK != _ACK or offset_flags < _MIN_DATA_OFFSET:
-                return False
+                return None
             if total < _LONGEST_HEADERS and l4 - start + (offset_flags >> 10 & 0x3C) > total:
-                return False
+                return None
             connection = self._tcp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
             if connection is None:
-                return False
+                return None
             turns = offset_flags & _SYN_FIN or connection.unsettled is not None
             checksum_at = l4 + 16
         elif protocol == 17:
             udp_length, l4_checksum = _UDP(buffer, l4 + 4)
             if udp_length < 8 or l4 - start + udp_length > total:
-                return False
+                return None
             connection = self._udp_shards[hash(key) >> SHARD_SHIFT & SHARD_MASK].get(key)
             if connection is None or (l4_checksum == 0 and ip_checksum < 0 and not partial):
-                return False
+                return None
             turns = False
             checksum_at = l4 + 6
         else:
-            return False
+            return None
 
         path = connection.path
         real_server = path.real_server
         if key == connection.original_key:
             if real_server.severed:
-                return False
+                return None
             if turns:
                 if offset_flags & _SYN or connection.unsettled is CUT:
-                    return False
+                    return None
+                self.old_state = connection.state
                 self._follow(connection, True, buffer, l4, start + total, now, partial)
             elif protocol == 6:
                 connection.acked_by_client_high = _HALVES[ack_high]
@@ -145,7 +141,8 @@ class ShortRoad:
         else:
             if turns:
                 if connection.unsettled is CUT:
-                    return False
+                    return None
+                self.old_state = connection.state
                 self._follow(connection, False, buffer, l4, start + total, now, partial)
             elif protocol == 6:
                 connection.acked_by_server_high = _HALVES[ack_high]
@@ -177,4 +174,4 @@ class ShortRoad:
         elif l4_checksum:
             mended = (l4_checksum ^ 0xFFFF) + translation.l4_delta
             _PUT(buffer, checksum_at, ((mended & 0xFFFF) + (mended >> 16)) ^ 0xFFFF or 0xFFFF)
-        return True
+        return connection

@@ -26,7 +26,6 @@ from lb_switch.engine.changes import (
     SetHealth,
     SetWeight,
 )
-from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.fragments import FragmentTracker
 from lb_switch.engine.connections.queues import Queues
 from lb_switch.engine.connections.table import ConnectionTable
@@ -42,12 +41,12 @@ from lb_switch.engine.events import (
 )
 from lb_switch.engine.listeners import EVERYTHING, Interest, Listener, Listeners
 from lb_switch.engine.nat.identification import Identifications
-from lb_switch.engine.outcome import KNOWN, Outcome
+from lb_switch.engine.outcome import KNOWN
 from lb_switch.engine.readable_road import ReadableRoad
 from lb_switch.engine.servers import RealServer, VirtualServer
 from lb_switch.engine.settings import Settings
 from lb_switch.engine.severing import Severing
-from lb_switch.engine.short_road import ShortRoad, flow_of
+from lb_switch.engine.short_road import ShortRoad
 from lb_switch.engine.tcp_tracking import TCPTracker
 from lb_switch.engine.verdict import Action, Reason, Verdict
 
@@ -277,16 +276,23 @@ class Switch:
         assert tell is not None
         kept = start + min(length, self.listeners.keep)
         before = bytes(buffer[start:kept])
-        known = None if readable else self._known_flow(buffer, start, length)
-        old_state = None if known is None else known[0].state
-        if known is not None and self._short_road.take(buffer, start, length, now, partial):
-            connection, direction = known
-            outcome = Outcome(KNOWN, None, connection, direction, old_state)
+        ends = bytes(buffer[start + 8 : start + 44])  # where the flow key is, if it is plain
+        short = self._short_road
+        short.old_state = None
+        about = None if readable else short.take(buffer, start, length, now, partial)
+        virtual_server = choice = state = timeout = None
+        way: Direction | None
+        if about is not None:
+            verdict, old_state = KNOWN, short.old_state
+            if old_state is None:
+                old_state = about.state
+            key = about.original_key
+            to_server = ends == key or ends[4:16] == key
+            way = Direction.ORIGINAL if to_server else Direction.REPLY
         else:
             outcome = self._readable_road.take(buffer, start, length, now, partial, explained=True)
             self._counters[outcome.verdict.reason] += 1
-        verdict, virtual_server, about, way, old_state, choice = outcome
-        state = timeout = None
+            verdict, virtual_server, about, way, old_state, choice = outcome
         if about is not None:
             if not about.is_over:
                 state = about.state
@@ -313,19 +319,6 @@ class Switch:
             )
         )
         return verdict
-
-    def _known_flow(
-        self, buffer: bytearray, start: int, length: int
-    ) -> tuple[Connection, Direction] | None:
-        """Return the connection of a packet that may take the short road, and its direction."""
-        flow = flow_of(buffer, start, length)
-        if flow is None:
-            return None
-        connection = self.connections.find(*flow)
-        if connection is None:
-            return None
-        to_server = flow[1] == connection.original_key
-        return connection, Direction.ORIGINAL if to_server else Direction.REPLY
 
     # -- timers ----------------------------------------------------------------------------
 

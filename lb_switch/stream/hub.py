@@ -17,6 +17,9 @@ from lb_switch.engine.events import (
     PacketEvent,
     ProbeEvent,
     SentEvent,
+    ServerEvent,
+    SettingsEvent,
+    VirtualServerEvent,
 )
 from lb_switch.engine.listeners import Interest
 from lb_switch.engine.switch import Switch
@@ -53,6 +56,7 @@ class Hub:
         self._hosts = hosts
         self._routed = routed
         self._readers: list[tuple[Reader, Interest]] = []
+        self._wanting: dict[type[Event], list[tuple[Reader, Interest]]] = {}
         self._encoders: dict[int, Encoder] = {}
         """By how many bytes of a packet they keep."""
 
@@ -82,6 +86,10 @@ class Hub:
 
     def _listen(self) -> None:
         wants = [interest for _, interest in self._readers]
+        self._wanting = {
+            kind: [each for each in self._readers if wanted(each[1])]
+            for kind, wanted in _KINDS.items()
+        }
         if not wants:
             self.switch.stop_listening(self._take)
             return
@@ -106,8 +114,12 @@ class Hub:
     def _take(self, event: Event) -> None:
         """Make an event a line.  Whatever goes wrong here costs the event, never the packet."""
         lines: dict[int, bytes | None] = {}
-        for reader, interest in self._readers:
-            if not _wants(interest, event):
+        for reader, interest in self._wanting[type(event)]:
+            if (
+                interest.only is not None
+                and isinstance(event, _OF_PACKETS)
+                and not interest.only(event)
+            ):
                 continue
             keep = interest.keep
             if keep not in lines:
@@ -126,9 +138,14 @@ class Hub:
             return None
 
 
-def _wants(interest: Interest, event: Event) -> bool:
-    if isinstance(event, PacketEvent | SentEvent):
-        return interest.packets and (interest.only is None or interest.only(event))
-    if isinstance(event, ConnectionEvent):
-        return interest.connections
-    return interest.probes if isinstance(event, ProbeEvent) else interest.servers
+_OF_PACKETS = (PacketEvent, SentEvent)
+_KINDS: dict[type[Event], Callable[[Interest], bool]] = {
+    PacketEvent: lambda interest: interest.packets,
+    SentEvent: lambda interest: interest.packets,
+    ConnectionEvent: lambda interest: interest.connections,
+    ProbeEvent: lambda interest: interest.probes,
+    ServerEvent: lambda interest: interest.servers,
+    VirtualServerEvent: lambda interest: interest.servers,
+    SettingsEvent: lambda interest: interest.servers,
+}
+"""Whether an interest wants an event of this kind."""

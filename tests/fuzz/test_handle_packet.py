@@ -106,7 +106,7 @@ def test_it_notices_a_write_outside_the_packet(monkeypatch: pytest.MonkeyPatch) 
 
     def wrong(
         self: ShortRoad, buffer: bytearray, start: int, length: int, now: float, partial: bool
-    ) -> bool:
+    ) -> Connection | None:
         taken = original(self, buffer, start, length, now, partial)
         if taken:
             buffer[start + length] ^= 1
@@ -122,7 +122,7 @@ def test_it_notices_that_the_roads_differ(monkeypatch: pytest.MonkeyPatch) -> No
 
     def wrong(
         self: ShortRoad, buffer: bytearray, start: int, length: int, now: float, partial: bool
-    ) -> bool:
+    ) -> Connection | None:
         taken = original(self, buffer, start, length, now, partial)
         if taken:
             buffer[start + 1] ^= 1

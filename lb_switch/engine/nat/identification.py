@@ -29,7 +29,8 @@ from lb_switch.engine.packet.protocol import TCP
 _COUNTERS = 4096
 """More pairs than that share counters: no harm but that each comes round sooner."""
 _IPV4_IDENTIFICATION = IPv4Header.identification.offset
-_DONT_FRAGMENT = ipv4.DONT_FRAGMENT >> 8
+DONT_FRAGMENT = ipv4.DONT_FRAGMENT >> 8
+"""The bit in the seventh byte of an IPv4 header."""
 _SEGMENT_SHIFT = 9
 """A capture may hand over many TCP segments as one, and the kernel numbers them on from ours: one
 is set aside for every 512 bytes."""
@@ -74,10 +75,7 @@ class Identifications:
         return (change & 0xFFFF) + (change >> 16)
 
     def renew(self, packet: Packet) -> None:
-        """Give a translated packet a new one if it may be cut or is a first fragment."""
-        whole = packet.fragment is None
-        if whole and (packet.version == 6 or packet.buffer[packet.start + 6] & _DONT_FRAGMENT):
-            return
+        """Give a translated packet that may be cut, or a first fragment, a new one."""
         length = packet.end - packet.start
         if packet.version == 6:
             number = self.next(packet.source + packet.destination, packet.protocol, length)
