@@ -78,3 +78,34 @@ def edited(
 def corrupted(data: bytes, at: int) -> bytes:
     """Return the packet with one bit of the byte at this offset flipped."""
     return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
+
+
+def differences(seen: bytes, expected: bytes) -> list[str]:
+    """Return a line for each header field, and for each part of the payload, that differs."""
+    if seen == expected:
+        return []
+    one, other = _fields(seen), _fields(expected)
+    return [
+        f"{name}: {one.get(name, 'missing')}, expected {other.get(name, 'missing')}"
+        for name in dict.fromkeys((*other, *one))
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _fields(data: bytes) -> dict[str, str]:
+    """Name every field of a packet, or of several put one after the other."""
+    fields: dict[str, str] = {}
+    number = 0
+    while len(data) >= 20 and data[0] >> 4 in {4, 6}:
+        number += 1
+        six = data[0] >> 4 == 6
+        length = 40 + int.from_bytes(data[4:6], "big") if six else int.from_bytes(data[2:4], "big")
+        layer: Any = dissect(data[:length])
+        prefix = "" if number == 1 else f"packet {number} "
+        while layer:
+            for field in layer.fields_desc:
+                value = layer.fields.get(field.name)
+                fields[f"{prefix}{layer.name} {field.name}"] = str(field.i2repr(layer, value))
+            layer = layer.payload
+        data = data[max(length, 20) :]
+    return {**fields, "behind": data.hex()}

@@ -18,7 +18,7 @@ from scapy.layers.inet6 import (
 from scapy.packet import Raw
 
 from tests.support.fragments import fragments, reassembled
-from tests.support.packets import corrupted, edited, recomputed, tcp, udp
+from tests.support.packets import corrupted, differences, edited, recomputed, tcp, udp
 from tests.support.soundness import Soundness, layout, repaired, soundness, sum16
 from tests.support.wire import ip_header, tcp_segment, udp_datagram
 
@@ -98,3 +98,16 @@ def test_editing_changes_what_it_says() -> None:
     data = udp(("10.1.1.1", 1), ("10.1.1.2", 2), b"abc")
     assert edited(data, destination=("10.1.1.2", 2)) == data
     assert soundness(edited(data, source=("10.9.9.9", 9))) == Soundness(True, True)
+
+
+@pytest.mark.parametrize("six", [False, True])
+def test_differences_name_the_fields(six: bool) -> None:
+    ends = (("2001:db8::1", 1), ("2001:db8::2", 2)) if six else (("10.1.1.1", 1), ("10.1.1.2", 2))
+    one = tcp(*ends, "S", seq=5)
+    assert differences(one, one) == []
+    other = edited(one, destination=(ends[1][0], 8080))
+    found = differences(one, other)
+    assert [line.partition(":")[0] for line in found] == ["TCP dport", "TCP chksum"]
+    assert "expected http_alt" in found[0] or "expected 8080" in found[0]
+    assert differences(one + one, one + other)[0].startswith("packet 2 TCP dport")
+    assert differences(one + b"end", one) == ["behind: 656e64, expected "]
