@@ -24,7 +24,7 @@ from lb_switch.engine.packet.hop import with_hop_taken
 from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Action, Reason, Verdict
 from lb_switch.files.link import LINK_TYPES
-from lb_switch.files.record import NANOSECONDS, CaptureFileError, Record
+from lb_switch.files.record import NANOSECONDS, CapturedPacket, CaptureFileError
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +32,17 @@ _NOT_IP = Verdict(Action.PASS, Reason.NOT_IP)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Replayed:
     """What became of one record."""
 
     number: int
     """Counts from 1, as Wireshark does."""
-    record: Record
+    record: CapturedPacket
     """As it was captured."""
     verdict: Verdict
     event: PacketEvent | None
     """What the engine told about it; None if the engine never saw it (not IP, or cut)."""
-    sent: tuple[Record, ...]
+    sent: tuple[CapturedPacket, ...]
     """What leaves the switch, with link-layer headers, in order: packets released by timers that
     came due before this record, the forwarded packet, the switch's own answers."""
 
@@ -69,12 +69,12 @@ class Result:
 class _Header:
     """The link-layer header of a captured packet, for what the switch sends because of it."""
 
-    record: Record
+    record: CapturedPacket
     length: int
     source: bytes = field(default=b"")
     """The IP source address as captured."""
 
-    def put_before(self, packet: bytes, time_ns: int) -> Record:
+    def put_before(self, packet: bytes, time_ns: int) -> CapturedPacket:
         """Return the packet as a record.
 
         What goes back to the sender gets the header of an answer (for Ethernet: source and
@@ -84,7 +84,7 @@ class _Header:
         if _destination(packet) == self.source:
             header = LINK_TYPES[self.record.interface.link_type].turn_round(header)
         data = header + packet
-        return Record(time_ns, self.record.interface, data, len(data))
+        return CapturedPacket(time_ns, self.record.interface, data, len(data))
 
 
 class Replay:
@@ -104,7 +104,7 @@ class Replay:
     """
 
     def __init__(
-        self, switch: Switch, records: Iterable[Record], *, readable: bool = False
+        self, switch: Switch, records: Iterable[CapturedPacket], *, readable: bool = False
     ) -> None:
         self._readable = readable
         self._switch = switch
@@ -115,7 +115,7 @@ class Replay:
         """IP version -> the latest header in front of such a packet."""
         self._event: PacketEvent | None = None
 
-    def __iter__(self) -> Iterator[Result]:
+    def __iter__(self) -> Iterator[Replayed]:
         self._switch.listen(self._note, PACKETS)
         try:
             for number, record in enumerate(self._records, 1):
@@ -129,7 +129,7 @@ class Replay:
         counters[Reason.NOT_IP.value] = self._not_ip
         return counters
 
-    def _handle(self, number: int, record: Record) -> Result:
+    def _handle(self, number: int, record: CapturedPacket) -> Replayed:
         now = max(self._clock, record.time)
         sent = self._run_timers(now)
         self._clock = now
@@ -139,9 +139,9 @@ class Replay:
         start = link.find_ip(record.data)
         if start is None:
             self._not_ip += 1
-            return Result(number, record, _NOT_IP, None, tuple(sent))
+            return Replayed(number, record, _NOT_IP, None, tuple(sent))
         if record.cut:
-            return Result(number, record, self._switch.note_cut_packet(), None, tuple(sent))
+            return Replayed(number, record, self._switch.note_cut_packet(), None, tuple(sent))
         frame = bytearray(record.data)
         header = _Header(record, start, _source(record.data[start:]))
         verdict = self._ask_switch(number, frame, start, now)
@@ -154,7 +154,7 @@ class Replay:
         sent += [header.put_before(packet, record.time_ns) for packet in packets]
         if start < len(frame):
             self._headers[frame[start] >> 4] = header
-        return Result(number, record, verdict, self._event, tuple(sent))
+        return Replayed(number, record, verdict, self._event, tuple(sent))
 
     def _note(self, event: Event) -> None:
         """Keep what the engine tells of the packet at hand."""
@@ -172,9 +172,9 @@ class Replay:
             _log.debug("packet %d", number, exc_info=True)
             return switch.note_internal_error()
 
-    def _run_timers(self, now: float) -> list[Record]:
+    def _run_timers(self, now: float) -> list[CapturedPacket]:
         """Run every timer that is due at `now`, each at its own time."""
-        sent: list[Record] = []
+        sent: list[CapturedPacket] = []
         last_deadline = None
         while (deadline := self._switch.next_deadline()) is not None and deadline <= now:
             # A deadline that stays means that work was left over, or that it is a little early.

@@ -21,7 +21,7 @@ from lb_switch.engine.packet.parse import Packet, ParseError, parse
 from lb_switch.engine.packet.protocol import TCP
 from lb_switch.engine.servers import AdminState
 from lb_switch.files.link import LINK_TYPES
-from lb_switch.files.record import Record
+from lb_switch.files.record import CapturedPacket
 
 SPAN = 60.0
 """Seconds in which the connections of a synthetic load arrive."""
@@ -44,7 +44,7 @@ class Arrival(NamedTuple):
     client: Endpoint
 
 
-class Change(NamedTuple):
+class ServerChange(NamedTuple):
     """How a real server (its index in the group) is from that time on, in seconds."""
 
     time: float
@@ -66,7 +66,7 @@ class Load:
     arrivals: tuple[Arrival, ...]
     span: float
     about: str
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ServerChange, ...] = ()
 
     @property
     def clients(self) -> int:
@@ -109,7 +109,7 @@ def _duration(quantile: float) -> float:
     return float(SHORTEST * (1.0 - quantile * cut) ** (-1.0 / TAIL))
 
 
-def recorded(records: Iterable[Record], vip: Endpoint, protocol: int, about: str) -> Load:
+def recorded(records: Iterable[CapturedPacket], vip: Endpoint, protocol: int, about: str) -> Load:
     """Find the connections to a virtual server in a recording.
 
     A TCP connection lasts from its SYN to the first FIN or RST of either side, or until the

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from lb_switch.compare.load import Arrival, Change, Load
+from lb_switch.compare.load import Arrival, Load, ServerChange
 from lb_switch.compare.run import Group
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
@@ -61,7 +61,7 @@ class _Reader:
         self._entry = virtual_server
         self._servers: dict[str, int] = {}
         self._weights: list[int] = []
-        self._changes: list[Change] = []
+        self._changes: list[ServerChange] = []
         for server in virtual_server.real_servers:
             self._change(header.time, server)
         self._told = 0
@@ -120,10 +120,10 @@ class _Reader:
             index = self._servers[server.address] = len(self._servers)
             self._weights.append(server.weight)
             if time > self._begin:  # until now there was no such server
-                away = Change(0.0, index, False, AdminState.READY, server.weight)
+                away = ServerChange(0.0, index, False, AdminState.READY, server.weight)
                 self._changes.insert(0, away)
         state = AdminState(server.state)
-        change = Change(time - self._begin, index, server.healthy, state, server.weight)
+        change = ServerChange(time - self._begin, index, server.healthy, state, server.weight)
         self._changes.append(change)
 
     def _lasts(self, place: int, until: float) -> None:

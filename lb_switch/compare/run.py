@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from lb_switch.compare.load import Arrival, Change, Load
+from lb_switch.compare.load import Arrival, Load, ServerChange
 from lb_switch.engine.changes import SetAdminState, SetHealth, SetWeight
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.events import Event, PacketEvent
@@ -130,7 +130,7 @@ class _Run:
         self._run_timers(self._load.span)
         return self._course
 
-    def _change(self, change: Change, now: float) -> None:
+    def _change(self, change: ServerChange, now: float) -> None:
         switch, server = self._switch, self._servers[change.server]
         if server.weight != change.weight:
             switch.change(SetWeight(server, change.weight), now)

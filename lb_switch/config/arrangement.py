@@ -30,7 +30,7 @@ HASHING = frozenset({"sh", "mh"})
 """The schedulers that heed `hash_on` and `hash_key`."""
 
 
-class Place(NamedTuple):
+class Identity(NamedTuple):
     """What makes two virtual servers the same one.
 
     How packets are translated belongs to it: live connections go the old way to their end, with
@@ -69,14 +69,14 @@ def plan(
     before: Arrangement,
     old: Config,
     new: Config,
-    departed: Mapping[Place, VirtualServer],
+    departed: Mapping[Identity, VirtualServer],
 ) -> Arrangement:
     """Return the arrangement for configuration `new`; `before` is that of `old`.
 
     What does not change is the same object in both.  `departed` are virtual servers that were
     removed while they had connections: one that comes back is the same one again.
     """
-    groups = {place_of(group.virtual_server): group for group in before}
+    groups = {identity_of(group.virtual_server): group for group in before}
     tables = {_place(table): table for table in old.virtual_server}
     hashes_alike = old.switch.hash_key == new.switch.hash_key
     arrangement = []
@@ -118,20 +118,20 @@ def impose(switch: Switch, before: Arrangement, after: Arrangement, now: float) 
         switch.change(OrderVirtualServers(names), now)
 
 
-def host_part(arrangement: Iterable[Group]) -> frozenset[tuple[Place, frozenset[Endpoint]]]:
+def host_part(arrangement: Iterable[Group]) -> frozenset[tuple[Identity, frozenset[Endpoint]]]:
     """Return what the host's rules depend on."""
     return frozenset(
         (
-            place_of(group.virtual_server),
+            identity_of(group.virtual_server),
             frozenset(real_server.endpoint for real_server in group.real_servers),
         )
         for group in arrangement
     )
 
 
-def place_of(virtual_server: VirtualServer) -> Place:
+def identity_of(virtual_server: VirtualServer) -> Identity:
     """Return what makes a virtual server this one."""
-    return Place(
+    return Identity(
         virtual_server.protocol,
         virtual_server.endpoint,
         virtual_server.forward,
@@ -140,8 +140,8 @@ def place_of(virtual_server: VirtualServer) -> Place:
     )
 
 
-def _place(table: VirtualServerTable) -> Place:
-    return Place(
+def _place(table: VirtualServerTable) -> Identity:
+    return Identity(
         build.PROTOCOLS[table.protocol],
         table.address,
         table.forward,

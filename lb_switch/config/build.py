@@ -72,7 +72,7 @@ def health_checks(config: Config) -> dict[str, HealthCheck]:
     return {name: check for name, check in checks.items() if check is not None}
 
 
-def health_check(table: schema.HealthCheck) -> HealthCheck | None:
+def health_check(table: schema.HealthCheckTable) -> HealthCheck | None:
     """Return how real servers are to be probed; None: not at all."""
     if table.kind == "none":
         return None

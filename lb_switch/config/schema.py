@@ -206,7 +206,7 @@ class Timeouts(Table):
 Rate = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
-class AnswersPerSecond(Table):
+class AnswersPerSecondTable(Table):
     """How many answers of its own the switch sends in a second; 50 may leave at once.  0: no limit.
 
     What is over the limit is dropped with the reason `answer_limit`.
@@ -243,7 +243,7 @@ class SwitchTable(Table):
     secret one where strangers come (`lb-switch check` proposes one)."""
     unknown_tcp: Literal["reset", "drop", "schedule"] = "reset"
     """What a TCP packet meets that is neither a SYN nor of a known connection."""
-    answers_per_second: AnswersPerSecond = AnswersPerSecond()
+    answers_per_second: AnswersPerSecondTable = AnswersPerSecondTable()
     """Bounds of what the switch itself says, by kind."""
     max_half_open_per_source: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Half-open connections one source address may have; more SYNs are dropped.  0: no limit."""
@@ -251,7 +251,7 @@ class SwitchTable(Table):
     """Seconds until an idle connection is forgotten, by state."""
 
 
-class HealthCheck(Table):
+class HealthCheckTable(Table):
     """How the real servers of one virtual server are probed."""
 
     kind: Literal["icmp", "tcp", "http", "https", "none"] = "none"
@@ -323,7 +323,7 @@ class VirtualServerTable(Table):
     snat: SnatText = ()
     """full_nat: the source address towards real servers, or a list of them; empty: the VIP.  Each
     gives one real server room for 64,512 connections of each protocol."""
-    health_check: HealthCheck = HealthCheck()
+    health_check: HealthCheckTable = HealthCheckTable()
     """Without this table nothing is probed."""
     real_server: Annotated[tuple[RealServerTable, ...], Field(strict=False)] = ()
     """The group; it may be empty."""

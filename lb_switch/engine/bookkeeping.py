@@ -22,7 +22,7 @@ from lb_switch.engine.connections.queues import Queues, is_client_proved, kind_o
 from lb_switch.engine.connections.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.engine.connections.table import ConnectionTable, KeyClashError, TableFullError
 from lb_switch.engine.connections.tcp_state import ACTIVE, REUSABLE, State
-from lb_switch.engine.events import Cause, ConnectionEvent, Stage
+from lb_switch.engine.events import Cause, ConnectionEvent, ConnectionStage
 from lb_switch.engine.listeners import Listeners
 from lb_switch.engine.nat.path import NatPath
 from lb_switch.engine.nat.port_pool import PortPool
@@ -123,7 +123,9 @@ class Bookkeeping:
         real_server.active += 1
         real_server.connections_total += 1
         if self._listeners.connections is not None:
-            self._listeners.connections(ConnectionEvent(now, Stage.OPENED, connection, None, state))
+            self._listeners.connections(
+                ConnectionEvent(now, ConnectionStage.OPENED, connection, None, state)
+            )
         return connection
 
     def _stands(self, connection: Connection) -> bool:
@@ -158,7 +160,7 @@ class Bookkeeping:
         if self._listeners.connections is not None:
             cause = Cause.TAKEN_ANEW
             self._listeners.connections(
-                ConnectionEvent(now, Stage.CLOSED, connection, old, old, cause)
+                ConnectionEvent(now, ConnectionStage.CLOSED, connection, old, old, cause)
             )
         if old not in ACTIVE:
             real_server.inactive -= 1
@@ -173,7 +175,7 @@ class Bookkeeping:
         self._connections.note_state(connection, old)
         if self._listeners.connections is not None:
             self._listeners.connections(
-                ConnectionEvent(now, Stage.OPENED, connection, None, connection.state)
+                ConnectionEvent(now, ConnectionStage.OPENED, connection, None, connection.state)
             )
 
     def change_state(self, connection: Connection, new: State, now: float) -> None:
@@ -189,7 +191,9 @@ class Bookkeeping:
             if connection.path.template is not None:
                 self._note_proof(connection, now)
         if self._listeners.connections is not None:
-            self._listeners.connections(ConnectionEvent(now, Stage.CHANGED, connection, old, new))
+            self._listeners.connections(
+                ConnectionEvent(now, ConnectionStage.CHANGED, connection, old, new)
+            )
 
     def _note_proof(self, connection: Connection, now: float) -> None:
         """Let persistence remember a client that has proved to be there."""
@@ -235,7 +239,7 @@ class Bookkeeping:
         if self._listeners.connections is not None:
             state = connection.state
             self._listeners.connections(
-                ConnectionEvent(now, Stage.CLOSED, connection, state, state, cause)
+                ConnectionEvent(now, ConnectionStage.CLOSED, connection, state, state, cause)
             )
 
     def _note_end(self, connection: Connection, now: float) -> None:

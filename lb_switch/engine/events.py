@@ -44,7 +44,7 @@ class PacketEvent(NamedTuple):
     choice: Choice | None = None
 
 
-class Stage(enum.Enum):
+class ConnectionStage(enum.Enum):
     """What happened to a connection."""
 
     OPENED = "opened"
@@ -77,7 +77,7 @@ class ConnectionEvent(NamedTuple):
     """
 
     time: float
-    stage: Stage
+    stage: ConnectionStage
     connection: Connection
     old_state: State | None
     state: State

@@ -42,7 +42,7 @@ class Update(NamedTuple):
     recomputed_before: int | None
 
 
-class Step(NamedTuple):
+class Addition(NamedTuple):
     """One addition: `total` may have 17 bits, `folded` has the carry added at the other end."""
 
     added: int
@@ -86,14 +86,14 @@ def updates(before: bytes, after: bytes, whole: bool, partial: bool) -> Iterator
     yield from found
 
 
-def steps(update: Update) -> Iterator[Step]:
+def steps(update: Update) -> Iterator[Addition]:
     """Yield the additions, two for each word: ~m and m'."""
     total = update.old if update.partial else update.old ^ 0xFFFF
     for word in update.words:
         for added in (word.old ^ 0xFFFF, word.new):
             raised = total + added
             total = checksum.fold(raised)
-            yield Step(added, raised, total)
+            yield Addition(added, raised, total)
 
 
 def result(update: Update) -> int:

@@ -38,7 +38,7 @@ ICMPV6_TYPES = {
 }
 
 
-class Field(NamedTuple):
+class HeaderField(NamedTuple):
     """One field: its name, its bytes [start:end] in the packet, its value and that as text."""
 
     name: str
@@ -55,10 +55,10 @@ class Layer(NamedTuple):
     """IPv4, IPv6, TCP, UDP, ICMP, ICMPv6, an extension header's name, or data."""
     start: int
     end: int
-    fields: tuple[Field, ...]
+    fields: tuple[HeaderField, ...]
     quoted: bool = False
 
-    def find(self, name: str) -> Field | None:
+    def find(self, name: str) -> HeaderField | None:
         """Return a field by its name."""
         return next((field for field in self.fields if field.name == name), None)
 
@@ -89,7 +89,7 @@ class _Cursor:
     def __init__(self, data: bytes, start: int) -> None:
         self.data = data
         self.start = start
-        self.fields: list[Field] = []
+        self.fields: list[HeaderField] = []
 
     def raw(self, offset: int, size: int) -> bytes:
         start = self.start + offset
@@ -103,7 +103,7 @@ class _Cursor:
     def add(self, name: str, offset: int, size: int, text: str | None = None) -> int:
         value = self.number(offset, size)
         start = self.start + offset
-        self.fields.append(Field(name, start, start + size, value, text or str(value)))
+        self.fields.append(HeaderField(name, start, start + size, value, text or str(value)))
         return value
 
     def hex(self, name: str, offset: int, size: int = 2) -> int:
@@ -112,7 +112,7 @@ class _Cursor:
     def bits(self, name: str, offset: int, size: int, value: int, text: str | None = None) -> None:
         self.raw(offset, size)
         start = self.start + offset
-        self.fields.append(Field(name, start, start + size, value, text or str(value)))
+        self.fields.append(HeaderField(name, start, start + size, value, text or str(value)))
 
     def address(self, name: str, offset: int, size: int) -> None:
         self.add(name, offset, size, str(ipaddress.ip_address(self.raw(offset, size))))
@@ -136,7 +136,7 @@ def dissect(data: bytes) -> tuple[Layer, ...]:
     if at < len(data):
         rest = data[at:]
         text = f"{len(rest)} bytes" if len(rest) != 1 else "1 byte"
-        field = Field("bytes here", at, len(data), 0, text)
+        field = HeaderField("bytes here", at, len(data), 0, text)
         layers.append(Layer("data", at, len(data), (field,)))
     return tuple(layers)
 

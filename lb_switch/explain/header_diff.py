@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lb_switch.explain.checksum_walk import walk
 from lb_switch.explain.describe import summarise
-from lb_switch.explain.dissect import Field, Layer, dissect
+from lb_switch.explain.dissect import HeaderField, Layer, dissect
 from lb_switch.explain.style import Style
 from lb_switch.stream.schema import DroppedRecord, EndRecord, Header, PacketRecord, Record
 from lb_switch.words.english import sentence
@@ -93,7 +93,7 @@ class HeaderDiff:
             return f"{ends[0]} {to} switch, {what}"
         return f"{ends[0]} {to} {ends[1]}, {summary.short}"
 
-    def _row(self, old: Field, new: Field) -> Iterator[str]:
+    def _row(self, old: HeaderField, new: HeaderField) -> Iterator[str]:
         style = self._style
         changed = old.text != new.text
         mark = style.glyphs.changed if changed else " "

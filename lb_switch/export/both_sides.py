@@ -29,7 +29,7 @@ from lb_switch.export.comment import line_of_sent, one_line
 from lb_switch.export.names import Names
 from lb_switch.export.sides import RELEASED, Copy, copies, own_copy
 from lb_switch.files import pcapng
-from lb_switch.files.record import Interface, Record
+from lb_switch.files.record import CapturedPacket, CaptureInterface
 from lb_switch.stream.wires import Routed, on_the_wires
 
 if TYPE_CHECKING:
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 RAW_IP = 101
 """LINKTYPE_RAW: the IP version stands in the packet itself."""
 
-INTERFACES = (Interface(0, RAW_IP, "client-side"), Interface(1, RAW_IP, "server-side"))
+INTERFACES = (
+    CaptureInterface(0, RAW_IP, "client-side"),
+    CaptureInterface(1, RAW_IP, "server-side"),
+)
 _DESCRIPTIONS = ("the switch towards clients", "the switch towards real servers")
 _ABOUT = (
     "Both sides of an L4 switch: the copies of a packet share frame.packet_id, its story is"
@@ -104,7 +107,7 @@ class BothSides:
     def put_sent(self, event: SentEvent, time_ns: int, accept: Callable[[bytes], bool]) -> None:
         """Likewise for what the switch sent of its own accord: one block, without a packet id."""
         copy = own_copy(event)
-        record = Record(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
+        record = CapturedPacket(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
         block = pcapng.enhanced_packet(
             record,
             copy.side,
@@ -131,7 +134,7 @@ class BothSides:
         lost = list(self._lost)
         blocks = []
         for copy in seen:
-            record = Record(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
+            record = CapturedPacket(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
             blocks.append(
                 pcapng.enhanced_packet(
                     record,

@@ -26,9 +26,9 @@ from lb_switch.files.private_file import open_to_write
 from lb_switch.files.record import (
     MAXIMUM_LENGTH,
     NANOSECONDS,
+    CapturedPacket,
     CaptureFileError,
-    Interface,
-    Record,
+    CaptureInterface,
     Source,
 )
 
@@ -53,7 +53,7 @@ class CaptureReader:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.path = source.path
-        self.interfaces: list[Interface] = []
+        self.interfaces: list[CaptureInterface] = []
         self.nanoseconds = True
         """Whether times are finer than a microsecond."""
         magic = source.take_if_any(4, "the magic number")
@@ -68,12 +68,12 @@ class CaptureReader:
             if version != 2:
                 raise source.error(f"has pcap version {version}, not 2")
             # The upper half tells about a frame check sequence.
-            self.interfaces.append(Interface(0, link_type & 0xFFFF))
+            self.interfaces.append(CaptureInterface(0, link_type & 0xFFFF))
             self._records = _read_records(source, order, unit, self.interfaces[0])
         else:
             raise source.error("is not a pcap or pcapng file")
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[CapturedPacket]:
         return self._records
 
     def __enter__(self) -> Self:
@@ -104,10 +104,10 @@ class CaptureWriter(ABC):
             raise CaptureFileError(f"{self.path}: {error.strerror}") from None
 
     @abstractmethod
-    def encode(self, record: Record) -> bytes:
+    def encode(self, record: CapturedPacket) -> bytes:
         """Return the bytes that hold this packet in the file."""
 
-    def write(self, record: Record) -> None:
+    def write(self, record: CapturedPacket) -> None:
         """Append one packet."""
         try:
             data = self.encode(record)
@@ -154,7 +154,7 @@ class PcapWriter(CaptureWriter):
         magic = 0xA1B23C4D if nanoseconds else 0xA1B2C3D4
         self._put(struct.pack("<IHHiIII", magic, 2, 4, 0, 0, MAXIMUM_LENGTH, link_type))
 
-    def encode(self, record: Record) -> bytes:
+    def encode(self, record: CapturedPacket) -> bytes:
         """Return record header and bytes.  Raises CaptureFileError for another link type."""
         if record.interface.link_type != self._link_type:
             raise CaptureFileError(
@@ -173,10 +173,10 @@ class PcapNgWriter(CaptureWriter):
 
     def __init__(self, path: str | PathLike[str]) -> None:
         super().__init__(path)
-        self._numbers: dict[Interface, int] = {}
+        self._numbers: dict[CaptureInterface, int] = {}
         self._put(pcapng.section_header())
 
-    def encode(self, record: Record) -> bytes:
+    def encode(self, record: CapturedPacket) -> bytes:
         """Return the packet's block, after its interface's where that is new."""
         blocks = b""
         if record.interface not in self._numbers:
@@ -217,12 +217,14 @@ def create_capture(
     return PcapWriter(path, link_type, nanoseconds=like.nanoseconds)
 
 
-def _read_records(source: Source, order: str, unit: int, interface: Interface) -> Iterator[Record]:
+def _read_records(
+    source: Source, order: str, unit: int, interface: CaptureInterface
+) -> Iterator[CapturedPacket]:
     number = 1
     while header := source.take_if_any(16, f"packet {number}"):
         seconds, fraction, kept, wire_length = struct.unpack(f"{order}IIII", header)
         if kept > MAXIMUM_LENGTH:
             raise source.error(f"is damaged: packet {number} claims to be {kept} bytes long")
         data = source.take(kept, f"packet {number}")
-        yield Record(seconds * NANOSECONDS + fraction * unit, interface, data, wire_length)
+        yield CapturedPacket(seconds * NANOSECONDS + fraction * unit, interface, data, wire_length)
         number += 1

@@ -16,8 +16,8 @@ from lb_switch.engine.packet.endpoint import IPAddress
 from lb_switch.files.record import (
     MAXIMUM_LENGTH,
     NANOSECONDS,
-    Interface,
-    Record,
+    CapturedPacket,
+    CaptureInterface,
     Source,
 )
 from lb_switch.harmless import harmless
@@ -52,7 +52,7 @@ INBOUND, OUTBOUND = 1, 2
 class _Described(NamedTuple):
     """An interface of the current section, with its clock."""
 
-    interface: Interface
+    interface: CaptureInterface
     snap_length: int
     units: int
     """Clock units in a second."""
@@ -67,7 +67,7 @@ class _Described(NamedTuple):
         return time_ns
 
 
-def read(source: Source, interfaces: list[Interface]) -> Iterator[Record]:
+def read(source: Source, interfaces: list[CaptureInterface]) -> Iterator[CapturedPacket]:
     """Yield the records of a file whose first four bytes, `MAGIC`, were read already.
 
     Appends each interface to `interfaces` as it is described.  The first section header is read
@@ -76,7 +76,9 @@ def read(source: Source, interfaces: list[Interface]) -> Iterator[Record]:
     return _records(source, interfaces, _section(source))
 
 
-def _records(source: Source, interfaces: list[Interface], order: str) -> Iterator[Record]:
+def _records(
+    source: Source, interfaces: list[CaptureInterface], order: str
+) -> Iterator[CapturedPacket]:
     described: list[_Described] = []
     time_ns = 0
     number = 1
@@ -149,7 +151,7 @@ def _interface(order: str, body: bytes, number: int) -> _Described:
     resolution = options.get(_IF_TSRESOL, b"\x06")[0]
     units = 2 ** (resolution & 0x7F) if resolution & 0x80 else 10**resolution
     (offset,) = struct.unpack(f"{order}q", options.get(_IF_TSOFFSET, bytes(8)))
-    return _Described(Interface(number, link_type, name), snap_length, units, offset)
+    return _Described(CaptureInterface(number, link_type, name), snap_length, units, offset)
 
 
 def _options(order: str, data: bytes) -> dict[int, bytes]:
@@ -166,7 +168,7 @@ def _options(order: str, data: bytes) -> dict[int, bytes]:
 
 def _packet(
     order: str, kind: int, body: bytes, described: list[_Described], last_ns: int
-) -> Record:
+) -> CapturedPacket:
     """Decode a packet block.  A simple packet has no time: it gets that of the one before."""
     if kind == _SIMPLE_PACKET:
         number, start = 0, 4
@@ -187,7 +189,7 @@ def _packet(
         time_ns = origin.time_ns(high, low)
     if kept > min(MAXIMUM_LENGTH, len(body) - start):
         raise ValueError(f"it claims {kept} bytes in a block of {len(body) - start}")
-    return Record(time_ns, origin.interface, body[start : start + kept], wire_length)
+    return CapturedPacket(time_ns, origin.interface, body[start : start + kept], wire_length)
 
 
 def section_header(*, application: str = "", comment: str = "") -> bytes:
@@ -200,7 +202,7 @@ def section_header(*, application: str = "", comment: str = "") -> bytes:
     return _block(_SECTION_HEADER, body)
 
 
-def interface_description(interface: Interface, description: str = "") -> bytes:
+def interface_description(interface: CaptureInterface, description: str = "") -> bytes:
     """Return the block that describes an interface; its clock counts nanoseconds."""
     body = struct.pack("<HHI", interface.link_type, 0, MAXIMUM_LENGTH)
     options = _texts({_IF_NAME: interface.name, _IF_DESCRIPTION: description})
@@ -208,7 +210,7 @@ def interface_description(interface: Interface, description: str = "") -> bytes:
 
 
 def enhanced_packet(
-    record: Record,
+    record: CapturedPacket,
     number: int,
     *,
     comment: str = "",

@@ -17,7 +17,7 @@ class CaptureFileError(Exception):
     """A capture file cannot be opened, read on, or written.  `str()` is one clear line."""
 
 
-class Interface(NamedTuple):
+class CaptureInterface(NamedTuple):
     """Where packets were captured."""
 
     number: int
@@ -27,12 +27,12 @@ class Interface(NamedTuple):
     name: str = ""
 
 
-class Record(NamedTuple):
+class CapturedPacket(NamedTuple):
     """One captured packet with its link-layer header."""
 
     time_ns: int
     """When it was captured, in nanoseconds since the epoch."""
-    interface: Interface
+    interface: CaptureInterface
     data: bytes
     """What was kept of it, beginning with the link-layer header."""
     wire_length: int

@@ -14,7 +14,7 @@ from lb_switch.engine.events import ProbeEvent
 from lb_switch.health import messages
 from lb_switch.health.check import HealthCheck, Target
 from lb_switch.health.process import COMMAND, Loop, ProbeProcess
-from lb_switch.health.tracker import Health, Result, Tracker, Transition
+from lb_switch.health.tracker import Health, ProbeResult, Tracker, Transition
 
 if TYPE_CHECKING:
     from lb_switch.engine.packet.endpoint import Endpoint
@@ -204,7 +204,7 @@ class _Checked:
 
 
 def _event(
-    checked: _Checked, result: Result, transition: Transition | None, now: float
+    checked: _Checked, result: ProbeResult, transition: Transition | None, now: float
 ) -> ProbeEvent:
     real_server = checked.real_server
     assert real_server.virtual_server is not None

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from lb_switch.harmless import harmless_json
 from lb_switch.health.check import Target
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
 
 class Start(NamedTuple):
@@ -47,7 +47,7 @@ class Found(NamedTuple):
     """One probe of a check has ended."""
 
     number: int
-    result: Result
+    result: ProbeResult
 
 
 Order = Start | Stop
@@ -72,7 +72,7 @@ def ready() -> bytes:
     return _line({"ready": True})
 
 
-def found(number: int, result: Result) -> bytes:
+def found(number: int, result: ProbeResult) -> bytes:
     """Return the line of a `Found`."""
     return _line({"check": number, **result._asdict()})
 
@@ -94,7 +94,7 @@ def read_answer(line: bytes) -> Answer:
     if "ready" in message:
         return Ready()
     # What a real server answered is quoted in it.
-    return Found(message.pop("check"), Result(**harmless_json(message)))
+    return Found(message.pop("check"), ProbeResult(**harmless_json(message)))
 
 
 def _line(message: dict[str, Any]) -> bytes:

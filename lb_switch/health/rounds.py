@@ -13,9 +13,9 @@ import random
 from collections.abc import Awaitable, Callable
 
 from lb_switch.health.check import Target
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
-Probe = Callable[[Target], Awaitable[Result]]
+Probe = Callable[[Target], Awaitable[ProbeResult]]
 
 SPREAD = 1.0
 """Seconds over which first probes are spread."""
@@ -29,7 +29,7 @@ class Rounds:
     def __init__(
         self,
         probe: Probe,
-        report: Callable[[int, Result], None],
+        report: Callable[[int, ProbeResult], None],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._probe = probe

@@ -22,7 +22,7 @@ class Health(enum.Enum):
     DOWN = "down"
 
 
-class Result(NamedTuple):
+class ProbeResult(NamedTuple):
     """What one probe found.
 
     passed: None if it could not be made.  finding: one line for people ("status 200", "connect
@@ -57,7 +57,7 @@ class Tracker:
         """The finding of the last transition."""
         self.against = 0
         """Consecutive results that speak against the present health."""
-        self.last: Result | None = None
+        self.last: ProbeResult | None = None
         self.last_time = now
 
     @property
@@ -72,7 +72,7 @@ class Tracker:
             return 1
         return self._rise if self.health is Health.DOWN else self._fall
 
-    def take(self, result: Result, now: float) -> Transition | None:
+    def take(self, result: ProbeResult, now: float) -> Transition | None:
         """Count a result; return the transition if it is the one that decides."""
         self.last, self.last_time = result, now
         if result.passed is None:

@@ -16,7 +16,7 @@ import socket
 from lb_switch.health import messages
 from lb_switch.health.probes import probe
 from lb_switch.health.rounds import Rounds
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
 _LONGEST_LINE = 64 * 1024
 _MAX_UNREAD = 256 * 1024
@@ -27,7 +27,7 @@ async def work(to_switch: socket.socket) -> None:
     """Do what the switch says until it hangs up."""
     reader, writer = await asyncio.open_connection(sock=to_switch, limit=_LONGEST_LINE)
 
-    def report(number: int, result: Result) -> None:
+    def report(number: int, result: ProbeResult) -> None:
         if writer.transport.get_write_buffer_size() < _MAX_UNREAD:
             writer.write(messages.found(number, result))
 

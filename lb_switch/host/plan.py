@@ -14,8 +14,8 @@ from lb_switch.engine.packet.endpoint import IPAddress
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.host.error import HostError
 from lb_switch.host.services import Service
-from lb_switch.host.steps import Chain, Change, Step, Sysctl
-from lb_switch.host.view import PROTOCOL, HostView, Interface, IPNetwork
+from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
+from lb_switch.host.view import PROTOCOL, HostInterface, HostView, IPNetwork
 
 CHAIN_IN = "LB-SWITCH-PRE"
 CHAIN_OUT = "LB-SWITCH-POST"
@@ -246,11 +246,11 @@ def _device(host: HostView, device: str, address: str, *, has_ipv6: bool) -> lis
         Sysctl(f"{ipv6}/addr_gen_mode", "1", recorded=False, optional=True),
         # Unless it is needed: the kernel would fill the capture with multicast of its own.
         Sysctl(f"{ipv6}/disable_ipv6", "0" if has_ipv6 else "1", recorded=False, optional=True),
-        Change(
+        HostChange(
             ("ip", "addr", "replace", f"{address}/32", "dev", device, "scope", "link"),
             slot="device address",
         ),
-        Change(
+        HostChange(
             ("ip", "link", "set", device, "mtu", str(DEVICE_MTU), "txqueuelen", "2000", "up"),
             slot="device up",
         ),
@@ -298,7 +298,7 @@ def _tun_routing(
         default = ("default", "dev", device, "table", str(table))
         metrics = (*source, "mtu", str(client_mtu), "proto", PROTOCOL)
         steps.append(
-            Change(
+            HostChange(
                 _ip(family, "route", "replace", *default, *metrics),
                 _ip(family, "route", "del", *default),
                 slot=f"default route of IPv{family.version}",
@@ -340,20 +340,20 @@ def _tun_routing(
     return steps
 
 
-def _rule(family: Family, offset: int, condition: tuple[str, ...]) -> Change:
+def _rule(family: Family, offset: int, condition: tuple[str, ...]) -> HostChange:
     rule = (*condition, "priority", str(RULE_PRIORITY + offset), "protocol", PROTOCOL)
-    return Change(_ip(family, "rule", "add", *rule), _ip(family, "rule", "del", *rule))
+    return HostChange(_ip(family, "rule", "add", *rule), _ip(family, "rule", "del", *rule))
 
 
 def _route(
     host: HostView, ip: IPAddress, device: str, source: tuple[str, ...] = (), mtu: int = 0
-) -> Change:
+) -> HostChange:
     family = _family(ip)
     if any(route.prefix == ipaddress.ip_network(ip) for route in host.routes):
         raise HostError(f"there is a route to {ip} already: remove it (ip route del {ip})")
     size = ("mtu", str(mtu)) if mtu else ()
     route = (str(ipaddress.ip_network(ip)), "dev", device)
-    return Change(
+    return HostChange(
         # `replace`, as the mtu may change while the switch runs; the check above guards others'.
         _ip(family, "route", "replace", *route, *source, *size, "proto", PROTOCOL),
         _ip(family, "route", "del", *route, "proto", PROTOCOL),
@@ -390,7 +390,7 @@ def _proxy_neighbours(family: Family, host: HostView, ips: Iterable[IPAddress]) 
         if (ip, name) not in host.proxies:
             entry = ("proxy", str(ip), "dev", name)
             steps.append(
-                Change(
+                HostChange(
                     ("ip", "neigh", "add", *entry, "protocol", PROTOCOL),
                     ("ip", "neigh", "del", *entry),
                 )
@@ -465,12 +465,12 @@ def _mtu_towards(host: HostView, ips: Iterable[IPAddress]) -> int:
     return min(sizes, default=0)
 
 
-def _traffic_interfaces(host: HostView) -> list[Interface]:
+def _traffic_interfaces(host: HostView) -> list[HostInterface]:
     """Return the interfaces that clients and real servers may be reached by."""
     return [i for i in host.interfaces if i.name != "lo" and i.addresses]
 
 
-def _source(family: Family, interfaces: Iterable[Interface]) -> tuple[str, ...]:
+def _source(family: Family, interfaces: Iterable[HostInterface]) -> tuple[str, ...]:
     """Return `src ADDRESS`: else the host would speak with the device's link-local address."""
     for interface in interfaces:
         for address in interface.addresses:

@@ -28,7 +28,7 @@ from lb_switch.files.private_file import Folder, HeldError, LockFile
 from lb_switch.host.error import HostError
 from lb_switch.host.nf_tables import delete_table
 from lb_switch.host.run import run
-from lb_switch.host.steps import Chain, Change, Step, Sysctl
+from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
 
 _log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def _key(step: Step) -> str:
 
 def _do(step: Step, first: bool) -> None:
     match step:
-        case Change():
+        case HostChange():
             run(step.do)
         case Chain():
             run(step.do, step.content(jump=first))
@@ -264,7 +264,7 @@ def _write(step: Sysctl) -> None:
 def _undo_of(step: Step) -> list[Undo]:
     """Return what takes the step back, given what the host looks like before it."""
     match step:
-        case Change():
+        case HostChange():
             return [["run", *step.undo]] if step.undo else []
         case Chain():
             undo = [["run", *argv] for argv in step.undo]

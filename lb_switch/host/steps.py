@@ -12,7 +12,7 @@ Argv = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Change:
+class HostChange:
     """A command, and the command that takes it back (empty: it vanishes with the device)."""
 
     do: Argv
@@ -89,4 +89,4 @@ class Chain:
         )
 
 
-Step = Change | Sysctl | Chain
+Step = HostChange | Sysctl | Chain

@@ -20,7 +20,7 @@ unassigned number of rtnetlink(7)'s rtm_protocol), so that a view can leave the 
 
 
 @dataclass(frozen=True)
-class Interface:
+class HostInterface:
     """A network interface with its MTU in bytes and its addresses."""
 
     name: str
@@ -48,13 +48,13 @@ class Route:
 class HostView:
     """Addresses, routes and proxy neighbours, without those that the switch itself made."""
 
-    interfaces: tuple[Interface, ...] = ()
+    interfaces: tuple[HostInterface, ...] = ()
     routes: tuple[Route, ...] = ()
     proxies: frozenset[tuple[IPAddress, str]] = frozenset()
     tables: frozenset[str] = frozenset()
     """Routing tables (names or numbers, as `ip` prints them) that others have routes in."""
 
-    def interface(self, name: str) -> Interface | None:
+    def interface(self, name: str) -> HostInterface | None:
         """Return the interface of this name, or None."""
         return next((i for i in self.interfaces if i.name == name), None)
 
@@ -135,8 +135,8 @@ def parse(
     )
 
 
-def _interface(record: Mapping[str, Any]) -> Interface:
-    return Interface(
+def _interface(record: Mapping[str, Any]) -> HostInterface:
+    return HostInterface(
         record["ifname"],
         record["mtu"],
         tuple(

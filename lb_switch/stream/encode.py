@@ -11,13 +11,13 @@ from lb_switch.engine.connections.tcp_state import Direction, State
 from lb_switch.engine.events import (
     Cause,
     ConnectionEvent,
+    ConnectionStage,
     Event,
     PacketEvent,
     ProbeEvent,
     SentEvent,
     ServerEvent,
     SettingsEvent,
-    Stage,
     VirtualServerEvent,
 )
 from lb_switch.engine.outcome import Choice
@@ -135,7 +135,7 @@ class Encoder:
         line = self._connection_line(
             connection, event.time, event.stage.value, event.old_state, event.state, cause
         )
-        if event.stage is Stage.CLOSED:
+        if event.stage is ConnectionStage.CLOSED:
             self._connections.pop(connection.number, None)
         return line
 

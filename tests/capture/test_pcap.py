@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scapy.utils import RawPcapNgReader, RawPcapNgWriter, RawPcapReader, RawPcapWriter
 
 from lb_switch.files.pcap import create_capture, open_capture
-from lb_switch.files.record import CaptureFileError, Interface, Record
+from lb_switch.files.record import CapturedPacket, CaptureFileError, CaptureInterface
 
 ETHERNET, RAW, COOKED = 1, 101, 113
 
@@ -20,14 +20,14 @@ frames = st.binary(max_size=100)
 times = st.integers(0, 2**32 * 10**9 - 1)
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> list[CapturedPacket]:
     with open_capture(path) as records:
         return list(records)
 
 
-def read_with_error(path: Path) -> tuple[list[Record], str]:
+def read_with_error(path: Path) -> tuple[list[CapturedPacket], str]:
     """Return what was whole, and the error that ended it ("" at a proper end)."""
-    whole: list[Record] = []
+    whole: list[CapturedPacket] = []
     try:
         with open_capture(path) as records:
             for record in records:
@@ -37,17 +37,17 @@ def read_with_error(path: Path) -> tuple[list[Record], str]:
     return whole, ""
 
 
-def write(path: Path, records: Iterable[Record]) -> None:
+def write(path: Path, records: Iterable[CapturedPacket]) -> None:
     with create_capture(path) as out:
         for record in records:
             out.write(record)
 
 
 def record(
-    data: bytes, time_ns: int = 0, interface: Interface | None = None, wire_length: int = -1
-) -> Record:
+    data: bytes, time_ns: int = 0, interface: CaptureInterface | None = None, wire_length: int = -1
+) -> CapturedPacket:
     length = len(data) if wire_length < 0 else wire_length
-    return Record(time_ns, interface or Interface(0, ETHERNET), data, length)
+    return CapturedPacket(time_ns, interface or CaptureInterface(0, ETHERNET), data, length)
 
 
 # -- round trips and scapy as the oracle -------------------------------------------------------
@@ -59,16 +59,22 @@ def test_pcapng_gives_back_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[bytes, int, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("pcapng") / "file.pcapng"
-    interfaces = [Interface(0, ETHERNET, "eth0"), Interface(1, COOKED, "ány"), Interface(2, RAW)]
-    records: list[Record] = []
-    order: list[Interface] = []
+    interfaces = [
+        CaptureInterface(0, ETHERNET, "eth0"),
+        CaptureInterface(1, COOKED, "ány"),
+        CaptureInterface(2, RAW),
+    ]
+    records: list[CapturedPacket] = []
+    order: list[CaptureInterface] = []
     for data, time_ns, more in rows:
         interface = interfaces[more % 3]
         records.append(record(data, time_ns, interface, len(data) + more))
         if interface not in order:
             order.append(interface)
     write(path, records)
-    numbered = {each: Interface(i, each.link_type, each.name) for i, each in enumerate(order)}
+    numbered = {
+        each: CaptureInterface(i, each.link_type, each.name) for i, each in enumerate(order)
+    }
     assert read(path) == [each._replace(interface=numbered[each.interface]) for each in records]
 
 
@@ -93,10 +99,10 @@ def test_scapys_pcap_is_read(tmp_path: Path, order: str, nanoseconds: bool) -> N
     writer.write_packet(b"second", sec=1700000001, usec=7, wirelen=1500)
     writer.close()
     unit = 1 if nanoseconds else 1000
-    raw = Interface(0, RAW)
+    raw = CaptureInterface(0, RAW)
     assert read(path) == [
-        Record(1700000000_000000000 + 123456 * unit, raw, b"first", 5),
-        Record(1700000001_000000000 + 7 * unit, raw, b"second", 1500),
+        CapturedPacket(1700000000_000000000 + 123456 * unit, raw, b"first", 5),
+        CapturedPacket(1700000001_000000000 + 7 * unit, raw, b"second", 1500),
     ]
 
 
@@ -109,8 +115,8 @@ def test_scapys_pcapng_is_read(tmp_path: Path) -> None:
     writer._write_packet(b"second", linktype=RAW, sec=1700000001.5, ifname=b"tun0")
     writer.close()
     assert read(path) == [
-        Record(1700000000_250000000, Interface(0, COOKED), b"first", 5),
-        Record(1700000001_500000000, Interface(1, RAW, "tun0"), b"second", 6),
+        CapturedPacket(1700000000_250000000, CaptureInterface(0, COOKED), b"first", 5),
+        CapturedPacket(1700000001_500000000, CaptureInterface(1, RAW, "tun0"), b"second", 6),
     ]
 
 
@@ -128,8 +134,8 @@ def test_scapy_reads_our_pcap(tmp_path: Path) -> None:
 def test_scapy_reads_our_pcapng(tmp_path: Path) -> None:
     path = tmp_path / "ours.pcapng"
     records = [
-        record(b"one", 1700000000_123456789, Interface(0, ETHERNET, "eth0")),
-        record(b"three", 1700000001_000000001, Interface(1, RAW)),
+        record(b"one", 1700000000_123456789, CaptureInterface(0, ETHERNET, "eth0")),
+        record(b"three", 1700000001_000000001, CaptureInterface(1, RAW)),
     ]
     write(path, records)
     with RawPcapNgReader(str(path)) as reader:
@@ -145,7 +151,7 @@ def test_scapy_reads_our_pcapng(tmp_path: Path) -> None:
 
 def test_a_pcap_like_the_input_has_its_link_type_and_precision(tmp_path: Path) -> None:
     source, target = tmp_path / "in.pcapng", tmp_path / "out.pcap"
-    records = [record(b"x", 1700000000_000000001, Interface(0, COOKED))]
+    records = [record(b"x", 1700000000_000000001, CaptureInterface(0, COOKED))]
     write(source, records)
     with open_capture(source) as reader:
         first = next(iter(reader))
@@ -164,7 +170,7 @@ def test_an_input_without_packets_still_gives_a_valid_output(tmp_path: Path) -> 
             assert list(reader) == []
         assert read(tmp_path / name) == []
     with open_capture(tmp_path / "out.pcap") as reader:
-        assert reader.interfaces == [Interface(0, RAW)]
+        assert reader.interfaces == [CaptureInterface(0, RAW)]
 
 
 # -- pcapng, block by block --------------------------------------------------------------------
@@ -197,8 +203,8 @@ def test_sections_start_afresh_each_with_its_byte_order(tmp_path: Path) -> None:
         + section(">") + interface(">", RAW) + enhanced(">", 0, 2_000_000, b"big")
     )  # fmt: skip
     assert read(path) == [
-        Record(1_000_000_000, Interface(0, ETHERNET), b"little", 6),
-        Record(2_000_000_000, Interface(1, RAW), b"big", 3),
+        CapturedPacket(1_000_000_000, CaptureInterface(0, ETHERNET), b"little", 6),
+        CapturedPacket(2_000_000_000, CaptureInterface(1, RAW), b"big", 3),
     ]
 
 
@@ -258,11 +264,11 @@ def test_simple_and_obsolete_packets_and_unknown_blocks(tmp_path: Path) -> None:
         + block("<", 3, struct.pack("<I", 6) + b"simp")
         + block("<", 5, bytes(12))
     )  # fmt: skip
-    raw = Interface(0, RAW)
+    raw = CaptureInterface(0, RAW)
     assert read(path) == [
-        Record(3_000_000_000, raw, b"old", 9),
+        CapturedPacket(3_000_000_000, raw, b"old", 9),
         # It has no time of its own, and is cut at the interface's snap length.
-        Record(3_000_000_000, raw, b"simp", 6),
+        CapturedPacket(3_000_000_000, raw, b"simp", 6),
     ]
 
 
@@ -357,7 +363,7 @@ def test_arbitrary_bytes_raise_nothing_but_the_one_error(
     path = tmp_path_factory.getbasetemp() / "arbitrary"
     path.write_bytes(head + b"".join(parts))
     for each in read_with_error(path)[0]:
-        assert isinstance(each, Record)
+        assert isinstance(each, CapturedPacket)
 
 
 def test_a_missing_file_a_directory_and_an_impossible_target(tmp_path: Path) -> None:
@@ -388,7 +394,7 @@ def test_a_pcap_file_refuses_a_second_link_type(tmp_path: Path) -> None:
         with pytest.raises(
             CaptureFileError, match=r"one link type .*\(1 and 101\): write a .pcapng"
         ):
-            out.write(record(b"x", interface=Interface(1, RAW)))
+            out.write(record(b"x", interface=CaptureInterface(1, RAW)))
 
 
 @pytest.mark.parametrize("name", ["out.pcap", "out.pcapng"])

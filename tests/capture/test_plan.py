@@ -17,14 +17,14 @@ from lb_switch.host.plan import (
     plan_tun,
 )
 from lb_switch.host.services import Service
-from lb_switch.host.steps import Chain, Change, Step, Sysctl
-from lb_switch.host.view import HostView, Interface, Route
+from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
+from lb_switch.host.view import HostInterface, HostView, Route
 
-LO = Interface("lo", 65536, (ipaddress.ip_interface("127.0.0.1/8"),))
-CLI = Interface(
+LO = HostInterface("lo", 65536, (ipaddress.ip_interface("127.0.0.1/8"),))
+CLI = HostInterface(
     "cli0", 1500, (ipaddress.ip_interface("10.0.1.1/24"), ipaddress.ip_interface("fd00:1::1/64"))
 )
-SRV = Interface(
+SRV = HostInterface(
     "srv0", 1400, (ipaddress.ip_interface("10.0.2.1/24"), ipaddress.ip_interface("fd00:2::1/64"))
 )
 
@@ -70,7 +70,9 @@ NO_GROUPS = (
 
 def commands(steps: tuple[Step, ...], *start: str) -> list[str]:
     """The commands that begin with these words, each as one text."""
-    return [" ".join(s.do) for s in steps if isinstance(s, Change) and s.do[: len(start)] == start]
+    return [
+        " ".join(s.do) for s in steps if isinstance(s, HostChange) and s.do[: len(start)] == start
+    ]
 
 
 def sysctls(steps: tuple[Step, ...]) -> dict[str, str]:
@@ -110,11 +112,11 @@ def test_every_rule_of_tun_names_the_interface_it_is_for() -> None:
 
 def test_the_vips_come_last_so_that_nothing_arrives_before_the_rest_stands() -> None:
     steps = tun(WEB)
-    assert isinstance(steps[-1], Change)
+    assert isinstance(steps[-1], HostChange)
     assert steps[-1].do[:4] == ("ip", "neigh", "add", "proxy")
-    last_rule = max(n for n, s in enumerate(steps) if isinstance(s, Change) and "rule" in s.do)
+    last_rule = max(n for n, s in enumerate(steps) if isinstance(s, HostChange) and "rule" in s.do)
     vip_route = next(
-        n for n, s in enumerate(steps) if isinstance(s, Change) and "10.0.1.100/32" in s.do
+        n for n, s in enumerate(steps) if isinstance(s, HostChange) and "10.0.1.100/32" in s.do
     )
     assert last_rule < vip_route
 
@@ -188,7 +190,7 @@ def test_real_servers_behind_the_default_route_are_named_one_by_one() -> None:
 
 
 def test_a_multipath_route_brings_replies_by_each_of_its_interfaces() -> None:
-    other = Interface("srv1", 1300, (ipaddress.ip_interface("10.0.3.1/24"),))
+    other = HostInterface("srv1", 1300, (ipaddress.ip_interface("10.0.3.1/24"),))
     host = replace(
         HOST,
         interfaces=(*HOST.interfaces, other),
@@ -410,6 +412,6 @@ def test_steps_that_differ_in_content_only_share_their_slot() -> None:
 def test_free_numbers() -> None:
     assert free_table(HOST) == 7450
     assert free_table(replace(HOST, tables=frozenset({"main", "7450", "7451"}))) == 7452
-    taken = Interface("x", 1500, (ipaddress.ip_interface("169.254.76.1/16"),))
+    taken = HostInterface("x", 1500, (ipaddress.ip_interface("169.254.76.1/16"),))
     assert free_address(HOST) == "169.254.76.1"
     assert free_address(replace(HOST, interfaces=(taken,))) == "169.254.76.2"

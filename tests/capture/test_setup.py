@@ -17,11 +17,11 @@ from lb_switch.files.private_file import LockFile
 from lb_switch.host import setup
 from lb_switch.host.error import HostError
 from lb_switch.host.setup import HostSetup
-from lb_switch.host.steps import Chain, Change, Step, Sysctl
+from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
 
-A = Change(("add", "a"), ("del", "a"))
-B = Change(("add", "b"), ("del", "b"))
-C = Change(("add", "c"), ("del", "c"))
+A = HostChange(("add", "a"), ("del", "a"))
+B = HostChange(("add", "b"), ("del", "b"))
+C = HostChange(("add", "c"), ("del", "c"))
 CHAIN = Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 1",))
 
 
@@ -105,8 +105,8 @@ def test_a_change_of_the_plan_adds_before_it_removes(host: Host, started: HostSe
 
 
 def test_a_step_of_the_same_slot_takes_the_others_place(host: Host, started: HostSetup) -> None:
-    started.apply([Change(("set", "1"), ("unset",), slot="s")])
-    started.apply([Change(("set", "2"), ("unset",), slot="s")])
+    started.apply([HostChange(("set", "1"), ("unset",), slot="s")])
+    started.apply([HostChange(("set", "2"), ("unset",), slot="s")])
     started.release()
     assert host.ran == ["set 1", "set 2", "unset"]
 
@@ -121,8 +121,8 @@ def test_a_failing_step_undoes_what_came_with_it(host: Host, started: HostSetup)
     assert journal(started) == [[["run", "del", "a"]]]
 
 
-def in_slot(value: int) -> Change:
-    return Change(("set", str(value)), ("unset",), slot="s")
+def in_slot(value: int) -> HostChange:
+    return HostChange(("set", str(value)), ("unset",), slot="s")
 
 
 def test_a_failing_step_leaves_what_was_replaced_before_it_as_it_was(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from lb_switch.host.view import HostView, Interface, Route, parse
+from lb_switch.host.view import HostInterface, HostView, Route, parse
 
 ADDRESSES: list[dict[str, Any]] = [
     {"ifname": "lo", "mtu": 65536, "addr_info": [{"local": "127.0.0.1", "prefixlen": 8}]},
@@ -42,8 +42,8 @@ def view() -> HostView:
 
 def test_interfaces_with_their_addresses() -> None:
     assert view().interfaces == (
-        Interface("lo", 65536, (ipaddress.ip_interface("127.0.0.1/8"),)),
-        Interface(
+        HostInterface("lo", 65536, (ipaddress.ip_interface("127.0.0.1/8"),)),
+        HostInterface(
             "eth0",
             1500,
             (ipaddress.ip_interface("10.0.1.1/24"), ipaddress.ip_interface("fd00::1/64")),

@@ -16,11 +16,11 @@ from lb_switch.daemon.advice import (
     where_nat_fails,
 )
 from lb_switch.engine.packet.protocol import TCP
-from lb_switch.host.view import HostView, Interface, Route
+from lb_switch.host.view import HostInterface, HostView, Route
 from tests.support.dialogue import make_switch
 
-CLIENTS = Interface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
-SERVERS = Interface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
+CLIENTS = HostInterface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
+SERVERS = HostInterface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
 
 
 ROUTES = (
@@ -54,7 +54,7 @@ def test_a_vip_among_its_real_servers() -> None:
 
 
 def test_two_subnets_on_one_interface_are_two_subnets() -> None:
-    both = Interface("eth0", 1500, CLIENTS.addresses + SERVERS.addresses)
+    both = HostInterface("eth0", 1500, CLIENTS.addresses + SERVERS.addresses)
     routes = tuple(replace(route, devices=("eth0",)) for route in ROUTES)
     servers = make_switch(protocols=(TCP,)).virtual_servers.values()
     assert where_nat_fails(servers, HostView((both,), routes)) == []
@@ -110,8 +110,8 @@ def test_hashing_with_a_public_key() -> None:
 
 
 def own(*texts: str, loopback: tuple[str, ...] = (), source: str = "") -> HostView:
-    lo = Interface("lo", 65536, tuple(map(ipaddress.ip_interface, loopback)))
-    eth0 = Interface("eth0", 1500, tuple(map(ipaddress.ip_interface, texts)))
+    lo = HostInterface("lo", 65536, tuple(map(ipaddress.ip_interface, loopback)))
+    eth0 = HostInterface("eth0", 1500, tuple(map(ipaddress.ip_interface, texts)))
     by = ipaddress.ip_address(source) if source else None
     return HostView((lo, eth0), (Route(ipaddress.ip_network("0.0.0.0/0"), ("eth0",), source=by),))
 

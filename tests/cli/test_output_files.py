@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lb_switch.files.pcap import create_capture
-from lb_switch.files.record import Interface, Record
+from lb_switch.files.record import CapturedPacket, CaptureInterface
 from tests.cli.conftest import Run
 from tests.support.packets import tcp
 
@@ -20,7 +20,11 @@ def recording(tmp_path: Path) -> Path:
     path = tmp_path / "in.pcap"
     with create_capture(path) as out:
         packet = tcp(("10.0.1.11", 40000), ("10.0.1.100", 80), "S")
-        out.write(Record(10**9, Interface(0, 1), bytes(12) + b"\x08\0" + packet, 14 + len(packet)))
+        out.write(
+            CapturedPacket(
+                10**9, CaptureInterface(0, 1), bytes(12) + b"\x08\0" + packet, 14 + len(packet)
+            )
+        )
     return path
 
 

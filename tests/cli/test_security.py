@@ -14,10 +14,10 @@ from lb_switch.cli.finding import Finding
 from lb_switch.config.build import build
 from lb_switch.config.load import validate
 from lb_switch.host import filters
-from lb_switch.host.view import HostView, Interface, Route
+from lb_switch.host.view import HostInterface, HostView, Route
 
-CLIENTS = Interface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
-SERVERS = Interface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
+CLIENTS = HostInterface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
+SERVERS = HostInterface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
 HOST = HostView(
     (CLIENTS, SERVERS),
     (

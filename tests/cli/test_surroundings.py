@@ -15,14 +15,14 @@ from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.servers import RealServer
 from lb_switch.host import filters, view
 from lb_switch.host.error import HostError
-from lb_switch.host.view import HostView, Interface, Route
+from lb_switch.host.view import HostInterface, HostView, Route
 
 OWN = "10.0.1.1"
 
 
 def host(*addresses: str) -> HostView:
-    clients = Interface("eth0", 1500, tuple(map(ipaddress.ip_interface, addresses)))
-    servers = Interface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
+    clients = HostInterface("eth0", 1500, tuple(map(ipaddress.ip_interface, addresses)))
+    servers = HostInterface("eth1", 1500, (ipaddress.ip_interface("10.0.2.1/24"),))
     routes = (
         Route(ipaddress.ip_network("10.0.1.0/24"), ("eth0",)),
         Route(ipaddress.ip_network("10.0.2.0/24"), ("eth1",)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lb_switch.compare.load import Change
+from lb_switch.compare.load import ServerChange
 from lb_switch.compare.recorded import Recorded, recorded
 from lb_switch.compare.run import run as run_load
 from lb_switch.engine.changes import SetAdminState, SetHealth
@@ -120,10 +120,10 @@ def test_the_load_is_what_was_recorded() -> None:
     assert [arrival.duration for arrival in load.arrivals[:4]] == [7.0, 2.0, 7.0, 2.0]
     assert load.span == 39.5
     assert load.changes == (
-        *(Change(0.0, index, True, AdminState.READY, 1) for index in range(3)),
-        Change(5.5, 1, False, AdminState.READY, 1),
-        Change(15.5, 1, True, AdminState.READY, 1),
-        Change(20.5, 2, True, AdminState.DRAIN, 1),
+        *(ServerChange(0.0, index, True, AdminState.READY, 1) for index in range(3)),
+        ServerChange(5.5, 1, False, AdminState.READY, 1),
+        ServerChange(15.5, 1, True, AdminState.READY, 1),
+        ServerChange(20.5, 2, True, AdminState.DRAIN, 1),
     )
     assert [weight for _, weight in group.real_servers] == [1, 1, 1]
 

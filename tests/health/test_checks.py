@@ -19,10 +19,10 @@ from lb_switch.health.check import HealthCheck
 from lb_switch.health.checks import HealthChecks
 from lb_switch.health.messages import Found, Start, Stop, read_order
 from lb_switch.health.process import Status
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
 CHECK = HealthCheck("tcp", interval=2.0, timeout=1.0, rise=2, fall=2)
-PASS, REFUSED = Result(True, "connected", 0.001), Result(False, "connect refused", 0.001)
+PASS, REFUSED = ProbeResult(True, "connected", 0.001), ProbeResult(False, "connect refused", 0.001)
 
 
 class Process:
@@ -79,7 +79,7 @@ class Scene:
         self.health.update(self.switch.virtual_servers.values(), checks, self.now)
         return list(self.process.told)
 
-    def take(self, number: int, *results: Result) -> None:
+    def take(self, number: int, *results: ProbeResult) -> None:
         for result in results:
             self.now += 1.0
             self.health.take(Found(number, result), self.now)
@@ -232,7 +232,7 @@ def test_a_server_that_is_no_longer_checked_is_taken_as_healthy() -> None:
 def test_a_probe_that_could_not_be_made_is_told_once_and_changes_nothing() -> None:
     web = group(11)
     scene = Scene(web)
-    scene.take(1, REFUSED, *[Result(None, "cannot probe: too many open files")] * 5)
+    scene.take(1, REFUSED, *[ProbeResult(None, "cannot probe: too many open files")] * 5)
     assert scene.complained == ["web 10.0.2.11:80: cannot probe: too many open files"]
     (row,) = scene.rows()
     assert (row["state"], row["last"]["passed"]) == ("down", None)
@@ -240,7 +240,7 @@ def test_a_probe_that_could_not_be_made_is_told_once_and_changes_nothing() -> No
 
 def test_complaints_are_bounded() -> None:
     scene = Scene(group(11))
-    scene.take(1, *[Result(None, f"cannot probe: {n}") for n in range(200)])
+    scene.take(1, *[ProbeResult(None, f"cannot probe: {n}") for n in range(200)])
     assert len(scene.complained) == 50
 
 

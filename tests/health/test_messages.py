@@ -12,7 +12,7 @@ from lb_switch.harmless import harmless
 from lb_switch.health import messages
 from lb_switch.health.check import Target
 from lb_switch.health.messages import Found, Ready, Start, Stop
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
 TARGETS = st.builds(
     Target,
@@ -27,7 +27,7 @@ TARGETS = st.builds(
     st.booleans(),
     st.text(),
 )
-RESULTS = st.builds(Result, st.sampled_from([True, False, None]), st.text(), st.floats(0, 1e6))
+RESULTS = st.builds(ProbeResult, st.sampled_from([True, False, None]), st.text(), st.floats(0, 1e6))
 
 
 @given(st.integers(1), TARGETS)
@@ -42,7 +42,7 @@ def test_orders(number: int, target: Target) -> None:
 
 
 @given(st.integers(1), RESULTS)
-def test_answers(number: int, result: Result) -> None:
+def test_answers(number: int, result: ProbeResult) -> None:
     line = messages.found(number, result)
     assert line.count(b"\n") == 1
     shown = result._replace(finding=harmless(result.finding))

@@ -21,7 +21,7 @@ import pytest
 from lb_switch.health import probes
 from lb_switch.health.check import Kind, Target
 from lb_switch.health.probes import http, icmp, probe
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 from tests.health import misbehaving
 from tests.health.misbehaving import Behaviour, endlessly, reset, says, serving, silence
 
@@ -38,7 +38,7 @@ def target(kind: Kind, port: int, timeout: float = LONG, **options: Any) -> Targ
 def judge(
     kind: Kind, behaviour: Behaviour, timeout: float = LONG, **options: Any
 ) -> tuple[bool | None, str]:
-    async def run() -> Result:
+    async def run() -> ProbeResult:
         async with serving(behaviour, str(options.get("ip", "127.0.0.1"))) as port:
             return await probe(target(kind, port, timeout, **options))
 
@@ -275,7 +275,7 @@ def test_tcp_connects_and_closes_in_order(ip: str) -> None:
         # A RST would raise ConnectionResetError here.
         ends.append(await reader.read())
 
-    async def run() -> Result:
+    async def run() -> ProbeResult:
         async with serving(listen, ip) as port:
             result = await probe(target("tcp", port, ip=ip))
             async with asyncio.timeout(LONG):
@@ -358,7 +358,7 @@ def test_echo(ip: str) -> None:
 
 @needs_icmp
 def test_many_echoes_at_once_find_their_own_replies() -> None:
-    async def run() -> list[Result]:
+    async def run() -> list[ProbeResult]:
         targets = [target("icmp", 1, ip=f"127.0.1.{n}") for n in range(100)]
         return await asyncio.gather(*map(probe, targets * 3))
 

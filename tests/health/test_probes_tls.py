@@ -19,7 +19,7 @@ import pytest
 
 from lb_switch.health.check import Kind, Target
 from lb_switch.health.probes import probe, tls
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 from netns_lab import certificate
 from tests.health.misbehaving import Behaviour, endlessly, says, serving, silence
 
@@ -80,7 +80,7 @@ def judge(
     timeout: float = 10.0,
     **options: Any,
 ) -> tuple[bool | None, str]:
-    async def run() -> Result:
+    async def run() -> ProbeResult:
         async with serving(behaviour, ip, context) as port:
             target = Target(kind, ipaddress.ip_address(ip), port, 1.0, timeout, **options)
             return await probe(target)

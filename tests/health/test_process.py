@@ -19,7 +19,7 @@ from lb_switch.health import messages, process
 from lb_switch.health.check import Target
 from lb_switch.health.messages import Found
 from lb_switch.health.process import BACK_OFF, COMMAND, LONG_LIFE, WATCH, ProbeProcess, Status
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 from tests.health import misbehaving
 from tests.health.hand_loop import HandLoop
 
@@ -269,7 +269,7 @@ def test_silence_is_right_where_nothing_is_checked(bed: Bed) -> None:
 
 
 def test_the_switch_reads_a_bounded_amount_at_a_time(bed: Bed) -> None:
-    line = messages.found(1, Result(True, "x" * 80))
+    line = messages.found(1, ProbeResult(True, "x" * 80))
     lines = 5000
     program = f"import os, time; [os.write(0, {line!r}) for _ in range({lines})]; time.sleep(60)"
     ear = Ear()
@@ -283,7 +283,7 @@ def test_the_switch_reads_a_bounded_amount_at_a_time(bed: Bed) -> None:
 
 
 def test_orders_go_on_while_the_process_says_nothing(bed: Bed, port: int) -> None:
-    answer = messages.found(1, Result(True, "all there"))
+    answer = messages.found(1, ProbeResult(True, "all there"))
     program = (
         "import os, time\nheard = bytearray()\n"
         f"while not heard.endswith({messages.stop(99)!r}): heard += os.read(0, 65536)\n"

@@ -11,10 +11,10 @@ import pytest
 
 from lb_switch.health.check import Target
 from lb_switch.health.rounds import MAX_UNDER_WAY, Rounds
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 from tests.health import virtual_time
 
-PASS = Result(True, "connected")
+PASS = ProbeResult(True, "connected")
 
 
 def target(interval: float, timeout: float = 1.0, last: int = 1) -> Target:
@@ -33,7 +33,7 @@ class Scene:
         self.most_under_way = 0
         self.rounds = Rounds(self._probe, self._report, lambda: jitter)
 
-    async def _probe(self, target: Target) -> Result:
+    async def _probe(self, target: Target) -> ProbeResult:
         loop = asyncio.get_running_loop()
         number = len(self.started)
         self.started.append((round(loop.time(), 3), str(target.ip)))
@@ -43,12 +43,12 @@ class Scene:
             await asyncio.sleep(self.seconds(number, target))
         finally:
             self.under_way -= 1
-        return Result(True, f"probe {number}")
+        return ProbeResult(True, f"probe {number}")
 
     def seconds(self, number: int, target: Target) -> float:
         return 0.001
 
-    def _report(self, number: int, result: Result) -> None:
+    def _report(self, number: int, result: ProbeResult) -> None:
         now = asyncio.get_running_loop().time()
         self.reported.append((round(now, 3), number, result.finding))
 

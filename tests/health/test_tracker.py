@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lb_switch.health.tracker import Health, Result, Tracker, Transition
+from lb_switch.health.tracker import Health, ProbeResult, Tracker, Transition
 
-FINDINGS: dict[str, Result] = {
-    "+": Result(True, "status 200"),
-    "-": Result(False, "connect refused"),
-    "?": Result(None, "cannot probe: too many open files"),
+FINDINGS: dict[str, ProbeResult] = {
+    "+": ProbeResult(True, "status 200"),
+    "-": ProbeResult(False, "connect refused"),
+    "?": ProbeResult(None, "cannot probe: too many open files"),
 }
 
 
@@ -50,16 +50,16 @@ def test_health_after_each_result(
 
 def test_a_transition_says_when_from_what_to_what_and_why() -> None:
     tracker = Tracker(1, 2, 5.0)
-    assert tracker.take(Result(True, "connected"), 6.0) == Transition(
+    assert tracker.take(ProbeResult(True, "connected"), 6.0) == Transition(
         6.0, Health.UNKNOWN, Health.UP, "connected"
     )
-    assert tracker.take(Result(False, "timeout after 1.0 s"), 7.0) is None
+    assert tracker.take(ProbeResult(False, "timeout after 1.0 s"), 7.0) is None
     assert (tracker.against, tracker.needed, tracker.cause) == (1, 2, "connected")
-    assert tracker.take(Result(False, "connect refused"), 8.0) == Transition(
+    assert tracker.take(ProbeResult(False, "connect refused"), 8.0) == Transition(
         8.0, Health.UP, Health.DOWN, "connect refused"
     )
     assert (tracker.since, tracker.cause, tracker.against) == (8.0, "connect refused", 0)
-    assert tracker.last == Result(False, "connect refused")
+    assert tracker.last == ProbeResult(False, "connect refused")
 
 
 def test_until_the_first_result_it_counts_as_healthy() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from lb_switch.health import messages, worker
 from lb_switch.health.check import Target
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
 TARGET = Target("tcp", ip_address("127.0.0.1"), 80, 0.001, 1.0)
 
@@ -21,12 +21,12 @@ def test_results_that_nobody_reads_are_dropped_and_not_kept(
 ) -> None:
     probed = said = 0
 
-    async def probe(_target: Target) -> Result:
+    async def probe(_target: Target) -> ProbeResult:
         nonlocal probed
         probed += 1
-        return Result(True, "x" * 50_000)
+        return ProbeResult(True, "x" * 50_000)
 
-    def found(number: int, result: Result) -> bytes:
+    def found(number: int, result: ProbeResult) -> bytes:
         nonlocal said
         said += 1
         return line(number, result)

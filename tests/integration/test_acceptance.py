@@ -14,7 +14,7 @@ import pytest
 from lb_switch.config.build import build
 from lb_switch.config.load import load
 from lb_switch.files.pcap import open_capture
-from lb_switch.files.record import Record
+from lb_switch.files.record import CapturedPacket
 from lb_switch.replay import Replay
 from netns_lab.lab import Lab
 from netns_lab.topology import ECHO_LAB
@@ -128,7 +128,7 @@ def test_the_replay_of_real_traffic_gives_the_same_bytes(capture: str, tmp_path:
     with open_capture(file) as reader:
         written = iter(list(reader))
 
-    def arrivals() -> Iterator[Record]:
+    def arrivals() -> Iterator[CapturedPacket]:
         yield from written
 
     replay = Replay(build(config), arrivals())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scapy.layers.l2 import CookedLinux, CookedLinuxV2, Dot1Q, Ether
 from scapy.packet import Packet
 
-from lb_switch.files.record import Interface, Record
+from lb_switch.files.record import CapturedPacket, CaptureInterface
 
 CLIENT_MAC, SWITCH_MAC = "02:00:00:00:01:11", "02:00:00:00:01:01"
 
@@ -27,14 +27,16 @@ def record(
     link_type: int = 1,
     wire_length: int | None = None,
     number: int = 0,
-) -> Record:
+) -> CapturedPacket:
     """Return a frame as a record."""
     data = bytes(frame)
     length = len(data) if wire_length is None else wire_length
-    return Record(round(time * 1_000_000) * 1_000, Interface(number, link_type), data, length)
+    return CapturedPacket(
+        round(time * 1_000_000) * 1_000, CaptureInterface(number, link_type), data, length
+    )
 
 
-def framed(kind: str, packet: bytes, time: float = 0.0) -> Record:
+def framed(kind: str, packet: bytes, time: float = 0.0) -> CapturedPacket:
     """Return an IPv4 packet of the client as a record with that kind of header."""
     link_type, header = HEADERS[kind]
     return record(header + packet, time, link_type)

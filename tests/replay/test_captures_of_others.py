@@ -20,7 +20,7 @@ from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Action, Reason
 from lb_switch.files.link import LINK_TYPES
 from lb_switch.files.pcap import create_capture, open_capture
-from lb_switch.files.record import CaptureFileError, Record
+from lb_switch.files.record import CapturedPacket, CaptureFileError
 from lb_switch.replay import Replay
 from tests.support.dialogue import make_switch
 
@@ -38,9 +38,9 @@ def capture(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def read(path: Path) -> tuple[list[Record], str]:
+def read(path: Path) -> tuple[list[CapturedPacket], str]:
     """Return the records, and the one error that ended them ("" at a proper end)."""
-    records: list[Record] = []
+    records: list[CapturedPacket] = []
     try:
         with open_capture(path) as reader:
             for record in reader:
@@ -50,7 +50,7 @@ def read(path: Path) -> tuple[list[Record], str]:
     return records, ""
 
 
-def serving_everybody(records: list[Record]) -> Switch:
+def serving_everybody(records: list[CapturedPacket]) -> Switch:
     """Return a switch with a virtual server at every TCP or UDP destination in the records."""
     switch = Switch()
     served: dict[tuple[int, Endpoint], None] = {}

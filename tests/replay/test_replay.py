@@ -16,8 +16,8 @@ from lb_switch.engine.packet.hop import with_hop_taken
 from lb_switch.engine.switch import Switch
 from lb_switch.engine.verdict import Action, Reason, Verdict
 from lb_switch.files.link import LINK_TYPES
-from lb_switch.files.record import CaptureFileError, Interface, Record
-from lb_switch.replay import Replay, Result
+from lb_switch.files.record import CapturedPacket, CaptureFileError, CaptureInterface
+from lb_switch.replay import Replay, Replayed
 from tests.replay.recordings import CLIENT_MAC, HEADERS, SWITCH_MAC, framed, record
 from tests.support.dialogue import CLIENT, CLIENT6, RIPS, VIP, VIP6, make_switch
 from tests.support.packets import dissect, edited, tcp, udp
@@ -26,11 +26,11 @@ SYN = tcp(CLIENT, VIP, "S", seq=1000)
 STRAY = tcp(CLIENT, (VIP[0], 81), "S", seq=1000)
 
 
-def replayed(switch: Switch, *records: Record) -> list[Result]:
+def replayed(switch: Switch, *records: CapturedPacket) -> list[Replayed]:
     return list(Replay(switch, records))
 
 
-def reasons(results: list[Result]) -> list[Reason]:
+def reasons(results: list[Replayed]) -> list[Reason]:
     return [result.verdict.reason for result in results]
 
 
@@ -179,7 +179,7 @@ def test_two_interfaces_of_different_link_types() -> None:
         framed("ethernet", SYN),
         record(cooked + back, 0.1, link_type=113, number=1),
     )
-    assert there.sent[0].interface == Interface(0, 1)
+    assert there.sent[0].interface == CaptureInterface(0, 1)
     assert again.sent == (
         record(cooked + with_hop_taken(edited(back, source=VIP)), 0.1, 113, number=1),
     )

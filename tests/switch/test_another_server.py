@@ -14,6 +14,7 @@ from lb_switch.engine.scheduling.persistence import Persistence
 from lb_switch.engine.servers import AdminState, RealServer, VirtualServer
 from lb_switch.engine.switch import Settings, Switch
 from lb_switch.engine.verdict import Action, Reason
+from tests.scheduling.said import said
 from tests.support.dialogue import Seen, endpoint, send
 from tests.support.packets import tcp, udp
 
@@ -161,6 +162,7 @@ def test_why_it_is_another_is_told() -> None:
     (event,) = [each for each in told if isinstance(each, PacketEvent)][1:]
     assert event.choice is not None
     assert str(event.choice.real_server.endpoint.ip) == chosen
-    assert str(event.choice.explanation) == (
+    assert event.choice.explanation is not None
+    assert said(event.choice.explanation) == (
         f"{chosen}:8080: next after {taken}:8080, towards which the client's port is in use"
     )

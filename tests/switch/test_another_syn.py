@@ -16,7 +16,7 @@ from lb_switch.engine.connections.connection import Connection
 from lb_switch.engine.connections.kind import Kind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
-from lb_switch.engine.events import Cause, ConnectionEvent, Event, Stage
+from lb_switch.engine.events import Cause, ConnectionEvent, ConnectionStage, Event
 from lb_switch.engine.invariants import check_invariants
 from lb_switch.engine.packet.protocol import TCP
 from lb_switch.engine.scheduling.catalogue import make
@@ -178,8 +178,8 @@ def test_it_is_told_as_the_end_of_one_and_the_beginning_of_another(old: Talk) ->
     old.server("SA")
     told = [each for each in old.events if isinstance(each, ConnectionEvent)]
     assert [(each.stage, each.old_state, each.state) for each in told] == [
-        (Stage.CLOSED, state, state),
-        (Stage.OPENED, None, State.SYN_RECV),
+        (ConnectionStage.CLOSED, state, state),
+        (ConnectionStage.OPENED, None, State.SYN_RECV),
     ]
     assert told[0].cause == Cause.TAKEN_ANEW
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lb_switch.engine.changes import SetAdminState
 from lb_switch.engine.connections.tcp_state import State
-from lb_switch.engine.events import Cause, ConnectionEvent, Event, PacketEvent, Stage
+from lb_switch.engine.events import Cause, ConnectionEvent, ConnectionStage, Event, PacketEvent
 from lb_switch.engine.scheduling.persistence import Persistence
 from lb_switch.engine.servers import AdminState
 from lb_switch.engine.verdict import Reason
@@ -33,12 +33,12 @@ def test_the_story_of_a_connection() -> None:
         if isinstance(event, ConnectionEvent)
     ]
     assert told == [
-        (Stage.OPENED, None, State.SYN_RECV, None),
-        (Stage.CHANGED, State.SYN_RECV, State.ESTABLISHED, None),
-        (Stage.CHANGED, State.ESTABLISHED, State.CLOSE_WAIT, None),
-        (Stage.CHANGED, State.CLOSE_WAIT, State.LAST_ACK, None),
-        (Stage.CHANGED, State.LAST_ACK, State.CLOSE, None),
-        (Stage.CLOSED, State.CLOSE, State.CLOSE, Cause.TIMEOUT),
+        (ConnectionStage.OPENED, None, State.SYN_RECV, None),
+        (ConnectionStage.CHANGED, State.SYN_RECV, State.ESTABLISHED, None),
+        (ConnectionStage.CHANGED, State.ESTABLISHED, State.CLOSE_WAIT, None),
+        (ConnectionStage.CHANGED, State.CLOSE_WAIT, State.LAST_ACK, None),
+        (ConnectionStage.CHANGED, State.LAST_ACK, State.CLOSE, None),
+        (ConnectionStage.CLOSED, State.CLOSE, State.CLOSE, Cause.TIMEOUT),
     ]
     packets = [event for event in events if isinstance(event, PacketEvent)]
     assert [packet.number for packet in packets] == [1, 2, 3, 4, 5, 6]

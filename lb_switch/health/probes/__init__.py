@@ -1,4 +1,4 @@
-"""One probe: is this target alive?  Raises nothing; whatever happens becomes a `Result`."""
+"""One probe: is this target alive?  Raises nothing; whatever happens becomes a `ProbeResult`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from lb_switch.health.check import Kind, Target
 from lb_switch.health.probes import http, https, icmp, tcp, tls
 from lb_switch.health.probes.failure import ProbeFailedError
-from lb_switch.health.tracker import Result
+from lb_switch.health.tracker import ProbeResult
 
 PROBES: Mapping[Kind, Callable[[Target], Awaitable[str]]] = {
     "icmp": icmp.probe,
@@ -37,7 +37,7 @@ LOCAL_TROUBLE = frozenset(
 That says nothing about the real server."""
 
 
-async def probe(target: Target) -> Result:
+async def probe(target: Target) -> ProbeResult:
     """Probe once, for at most the target's timeout: connecting, asking and reading together.
 
     What is found behind the deadline counts as not found: `asyncio.timeout` looks at the clock only
@@ -63,7 +63,7 @@ async def probe(target: Target) -> Result:
     except Exception as error:
         # A bug of ours is no evidence against anybody.
         passed, finding = None, f"cannot probe: internal error: {type(error).__name__}: {error}"
-    return Result(passed, finding, round(clock() - begin, 6))
+    return ProbeResult(passed, finding, round(clock() - begin, 6))
 
 
 def _explained(error: OSError) -> str:
