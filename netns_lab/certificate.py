@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from netns_lab.errors import LabError
-from netns_lab.network import IPAddress
+from netns_lab.topology import IPAddress
 
 FILE = "certificate.pem"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from netns_lab.network import SWITCH, Topology, VirtualServer, endpoint
+from netns_lab.topology import SWITCH, Topology, VirtualServer, endpoint
 
 
 def switch_config(

@@ -19,13 +19,13 @@ from typing import Any, Self
 from netns_lab import capability, certificate, plan, programs, readiness
 from netns_lab.config import switch_config
 from netns_lab.errors import LabError, UnknownNameError
-from netns_lab.network import Health, with_health
 from netns_lab.picture import picture
 from netns_lab.processes import ProcessRecord, end_recorded, kill_recorded, pids_in, start_time
 from netns_lab.programs import CONTROL_SOCKET, environment, lb_switch, prompting
 from netns_lab.state import RUN_DIRECTORY, State, all_prefixes, changing, is_prefix, lab_directory
 from netns_lab.teardown import interrupts_held, netns_path, remove, sweep
-from netns_lab.topology import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
+from netns_lab.topologies import SWITCH, TEXTBOOK, TOPOLOGIES, Host, Topology
+from netns_lab.topology import Health, with_health
 
 DEFAULT_PREFIX = "lb-"
 PICTURE = "picture.txt"

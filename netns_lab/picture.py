@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netns_lab.network import SWITCH, USUAL_MTU, Host, Router, Segment, Topology
+from netns_lab.topology import SWITCH, USUAL_MTU, Host, Router, Segment, Topology
 
 
 def picture(topology: Topology) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netns_lab.network import SWITCH, Host, Router, Segment, Topology
+from netns_lab.topology import SWITCH, Host, Router, Segment, Topology
 
 Command = tuple[str, ...]
 

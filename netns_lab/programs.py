@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from netns_lab.network import Host
+from netns_lab.topology import Host
 
 CONTROL_SOCKET = "control.sock"
 SERVER = "netns_lab.server"

@@ -27,7 +27,7 @@ import pytest
 
 from netns_lab import capability
 from netns_lab.lab import Lab
-from netns_lab.topology import TOPOLOGIES, Topology
+from netns_lab.topologies import TOPOLOGIES, Topology
 
 FIXTURES = frozenset({"lab", "module_lab", "make_lab"})
 

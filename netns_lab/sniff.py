@@ -18,7 +18,7 @@ from netns_lab.errors import LabError
 
 if TYPE_CHECKING:
     from netns_lab.lab import Lab
-    from netns_lab.network import IPAddress
+    from netns_lab.topology import IPAddress
 
 PATIENCE = 10.0
 """Seconds for tcpdump to say that it listens."""

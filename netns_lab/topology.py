@@ -1,170 +1,264 @@
-"""The topologies there are, as data.
-
-The textbook picture, and the default: clients on one segment, real servers on another, the switch
-as the router between them, and a virtual IP on the clients' side that no machine owns.
-"""
+"""What a lab consists of, as data: segments, hosts, routers, services, virtual servers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from netns_lab.network import (
-    SWITCH,
-    Host,
-    IPAddress,
-    Router,
-    Segment,
-    Service,
-    Topology,
-    VirtualServer,
-    endpoint,
-)
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+ServiceKind = Literal["http", "https", "tcp-echo", "udp-echo"]
 
-__all__ = [
-    "DUAL_STACK",
-    "ECHO_LAB",
-    "NARROW",
-    "ONE_ARM",
-    "SWITCH",
-    "TEXTBOOK",
-    "TOPOLOGIES",
-    "Host",
-    "IPAddress",
-    "Router",
-    "Segment",
-    "Service",
-    "Topology",
-    "VirtualServer",
-    "endpoint",
-]
+SWITCH = "switch"
+"""The name of the switch among the hosts."""
 
-HTTP = Service("http", 80)
-HTTPS = Service("https", 443)
-ECHO = (Service("tcp-echo", 7), Service("udp-echo", 7))  # RFC 862
+USUAL_MTU = 1500
 
-_TCP: Literal["tcp"] = "tcp"
-_UDP: Literal["udp"] = "udp"
-_ONE_ARM_SERVICES = (("web", 80, _TCP), ("tcp-echo", 7, _TCP), ("udp-echo", 7, _UDP))
-_NARROW_SERVICES = (
-    ("near-web", 80, "s1", _TCP, 80),
-    ("near-echo", 7, "s1", _UDP, 7),
-    ("far-web", 8080, "s2", _TCP, 80),
-    ("far-echo", 8007, "s2", _UDP, 7),
-)
+LONGEST_NAME = 12
+"""Interface names hold 15 characters (IFNAMSIZ), and a host's port on the switch is `to-NAME`."""
 
-TEXTBOOK = Topology(
-    name="textbook",
-    summary="two clients, three real servers, the switch as the router between them",
-    segments=(
-        Segment("clients", ("10.0.1.1/24",)),
-        Segment("servers", ("10.0.2.1/24",)),
-    ),
-    hosts=(
-        Host("c1", "clients", ("10.0.1.11",)),
-        Host("c2", "clients", ("10.0.1.12",)),
-        Host("s1", "servers", ("10.0.2.11",), (HTTP, *ECHO)),
-        Host("s2", "servers", ("10.0.2.12",), (HTTP, HTTPS, *ECHO)),
-        Host("s3", "servers", ("10.0.2.13",), (HTTPS, *ECHO)),
-    ),
-    virtual_servers=(
-        VirtualServer("web", "10.0.1.100", 80, ("s1", "s2")),
-        VirtualServer("secure", "10.0.1.100", 443, ("s2", "s3")),
-    ),
-)
 
-ECHO_LAB = replace(
-    TEXTBOOK,
-    name="echo",
-    summary="the textbook lab with TCP and UDP echo (port 7) as virtual servers too",
-    virtual_servers=(
-        *TEXTBOOK.virtual_servers,
-        VirtualServer("tcp-echo", "10.0.1.100", 7, ("s1", "s2", "s3")),
-        VirtualServer("udp-echo", "10.0.1.100", 7, ("s1", "s2", "s3"), "udp"),
-    ),
-)
+@dataclass(frozen=True)
+class Segment:
+    """One Ethernet segment, and its gateway's addresses on it (with their prefix lengths).
 
-DUAL_STACK = Topology(
-    name="dual-stack",
-    summary="the textbook lab over IPv4 and IPv6",
-    segments=(
-        Segment("clients", ("10.0.1.1/24", "2001:db8:1::1/64")),
-        Segment("servers", ("10.0.2.1/24", "2001:db8:2::1/64")),
-    ),
-    hosts=tuple(
-        replace(
-            host,
-            addresses=(
-                *host.addresses,
-                f"2001:db8:{1 if host.segment == 'clients' else 2}::{host.addresses[0][-2:]}",
-            ),
-        )
-        for host in TEXTBOOK.hosts
-    ),
-    virtual_servers=(
-        *ECHO_LAB.virtual_servers,
-        VirtualServer("web6", "2001:db8:1::100", 80, ("s1", "s2")),
-        VirtualServer("secure6", "2001:db8:1::100", 443, ("s2", "s3")),
-        VirtualServer("tcp-echo6", "2001:db8:1::100", 7, ("s1", "s2", "s3")),
-        VirtualServer("udp-echo6", "2001:db8:1::100", 7, ("s1", "s2", "s3"), "udp"),
-    ),
-)
+    The gateway is the switch, or the router of that name.
+    """
 
-ONE_ARM = Topology(
-    name="one-arm",
-    summary="clients and real servers in one subnet: full NAT brings the answers back",
-    segments=(Segment("lan", ("10.0.1.1/24", "2001:db8:1::1/64")),),
-    hosts=(
-        Host("c1", "lan", ("10.0.1.11", "2001:db8:1::11")),
-        Host("c2", "lan", ("10.0.1.12", "2001:db8:1::12")),
-        Host("s1", "lan", ("10.0.1.21", "2001:db8:1::21"), (HTTP, *ECHO)),
-        Host("s2", "lan", ("10.0.1.22", "2001:db8:1::22"), (HTTP, *ECHO)),
-        Host("s3", "lan", ("10.0.1.23", "2001:db8:1::23"), (HTTP, *ECHO)),
-    ),
-    virtual_servers=tuple(
-        VirtualServer(
-            name + suffix, vip, port, ("s1", "s2", "s3"), protocol, forward="full_nat", snat=snat
-        )
-        for suffix, vip, snat in (
-            ("", "10.0.1.100", "10.0.1.200"),
-            ("6", "2001:db8:1::100", "2001:db8:1::200"),
-        )
-        for name, port, protocol in _ONE_ARM_SERVICES
-    ),
-)
+    name: str
+    gateway_addresses: tuple[str, ...]
+    mtu: int = USUAL_MTU
+    gateway: str = SWITCH
 
-NARROW = Topology(
-    name="narrow",
-    summary="two links of MTU 1280, each between two routers: what path MTU discovery is for",
-    segments=(
-        Segment("clients", ("10.0.1.1/24", "2001:db8:1::1/64")),
-        Segment("servers", ("10.0.2.1/24", "2001:db8:2::1/64")),
-        Segment("narrow-c", ("10.0.3.1/24", "2001:db8:3::1/64"), 1280, gateway="r1"),
-        Segment("clients-far", ("10.0.4.1/24", "2001:db8:4::1/64"), gateway="r2"),
-        Segment("narrow-s", ("10.0.5.1/24", "2001:db8:5::1/64"), 1280, gateway="r3"),
-        Segment("servers-far", ("10.0.6.1/24", "2001:db8:6::1/64"), gateway="r4"),
-    ),
-    routers=(
-        Router("r1", "clients", ("10.0.1.2", "2001:db8:1::2")),
-        Router("r2", "narrow-c", ("10.0.3.2", "2001:db8:3::2")),
-        Router("r3", "servers", ("10.0.2.2", "2001:db8:2::2")),
-        Router("r4", "narrow-s", ("10.0.5.2", "2001:db8:5::2")),
-    ),
-    hosts=(
-        Host("c1", "clients", ("10.0.1.11", "2001:db8:1::11")),
-        Host("c2", "clients-far", ("10.0.4.12", "2001:db8:4::12")),
-        Host("s1", "servers", ("10.0.2.11", "2001:db8:2::11"), (HTTP, *ECHO)),
-        Host("s2", "servers-far", ("10.0.6.12", "2001:db8:6::12"), (HTTP, *ECHO)),
-    ),
-    virtual_servers=tuple(
-        VirtualServer(f"{kind}{suffix}", vip, port, (server,), protocol, real_port=real_port)
-        for suffix, vip in (("", "10.0.1.100"), ("6", "2001:db8:1::100"))
-        for kind, port, server, protocol, real_port in _NARROW_SERVICES
-    ),
-)
+    @property
+    def interfaces(self) -> tuple[IPInterface, ...]:
+        """The gateway's addresses, each of which also defines a subnet of this segment."""
+        return tuple(ipaddress.ip_interface(text) for text in self.gateway_addresses)
 
-TOPOLOGIES: Mapping[str, Topology] = MappingProxyType(
-    {each.name: each for each in (TEXTBOOK, ECHO_LAB, DUAL_STACK, ONE_ARM, NARROW)}
-)
+    def interface_for(self, address: IPAddress) -> IPInterface | None:
+        """The gateway's address in the subnet that holds `address`."""
+        return next((each for each in self.interfaces if address in each.network), None)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a host offers on one port of all its addresses."""
+
+    kind: ServiceKind
+    port: int
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine on one segment.  A host without services is a client."""
+
+    name: str
+    segment: str
+    addresses: tuple[str, ...]
+    services: tuple[Service, ...] = ()
+
+    @property
+    def ips(self) -> tuple[IPAddress, ...]:
+        """The addresses, parsed, in order."""
+        return tuple(ipaddress.ip_address(text) for text in self.addresses)
+
+    def ip_of_family(self, version: int) -> IPAddress:
+        """The first address of IP version 4 or 6.  Raises LookupError if there is none."""
+        for ip in self.ips:
+            if ip.version == version:
+                return ip
+        raise LookupError(f"{self.name} has no IPv{version} address")
+
+
+@dataclass(frozen=True)
+class Router(Host):
+    """A host that is the gateway of further segments; it offers no services."""
+
+
+@dataclass(frozen=True)
+class VirtualServer:
+    """A VIP, a port, and the hosts that answer there (on `real_port`; None: the same port).
+
+    The options are those of the switch's configuration, and mean the same.
+    """
+
+    name: str
+    address: str
+    port: int
+    real_servers: tuple[str, ...]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    check: Literal["http", "https", "tcp", "icmp", "none"] = "none"
+    forward: Literal["nat", "full_nat"] = "nat"
+    real_port: int | None = None
+    snat: str = ""
+    persistence_timeout: float = 0.0
+    persistence_prefix: int = 0
+    one_packet: bool = False
+
+    @property
+    def ip(self) -> IPAddress:
+        """The VIP."""
+        return ipaddress.ip_address(self.address)
+
+    @property
+    def endpoint(self) -> str:
+        """`10.0.1.100:80`, or `[2001:db8:1::100]:80`."""
+        return endpoint(self.ip, self.port)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A whole lab.  Raises ValueError, in one line, for data that cannot be built.
+
+    offload: leave checksum and segmentation offload on.  Bulk transfers want it; without it every
+    packet on every wire carries its real checksum, so that tcpdump can judge it.
+    """
+
+    name: str
+    summary: str
+    segments: tuple[Segment, ...]
+    hosts: tuple[Host, ...]
+    virtual_servers: tuple[VirtualServer, ...]
+    offload: bool = False
+    routers: tuple[Router, ...] = ()
+    """Each after the router that is the gateway of its own segment."""
+
+    def __post_init__(self) -> None:
+        machines = [machine.name for machine in self.machines]
+        names = [segment.name for segment in self.segments] + machines
+        for name in [*names, SWITCH]:
+            if not 0 < len(name) <= LONGEST_NAME:
+                raise ValueError(f"{self.name}: {name!r} is not 1 to {LONGEST_NAME} long")
+        _refuse_twice(self.name, "name", [*names, SWITCH])
+        _refuse_twice(self.name, "address", list(self._assigned()))
+        _refuse_twice(self.name, "virtual server", [each.name for each in self.virtual_servers])
+        self._check_gateways()
+        for machine in self.machines:
+            segment = self.segment(machine.segment)
+            for ip in machine.ips:
+                if segment.interface_for(ip) is None:
+                    raise ValueError(f"{self.name}: {machine.name}: {ip} is not on {segment.name}")
+        for virtual_server in self.virtual_servers:
+            if virtual_server.ip in set(self._assigned()):
+                raise ValueError(f"{self.name}: the VIP {virtual_server.ip} is a host's address")
+            for name in virtual_server.real_servers:
+                self.host(name).ip_of_family(virtual_server.ip.version)
+
+    def _check_gateways(self) -> None:
+        reached = {SWITCH}
+        for router in self.routers:
+            if self.segment(router.segment).gateway not in reached:
+                raise ValueError(f"{self.name}: no router leads to {router.name} before it")
+            reached.add(router.name)
+        for segment in self.segments:
+            if segment.gateway not in reached:
+                raise ValueError(f"{self.name}: {segment.name} has no router {segment.gateway}")
+
+    def _assigned(self) -> Iterator[IPAddress]:
+        for segment in self.segments:
+            yield from (interface.ip for interface in segment.interfaces)
+        for machine in self.machines:
+            yield from machine.ips
+
+    def host(self, name: str) -> Host:
+        """The host of that name.  Raises LookupError."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise LookupError(f"{name!r} is none of {', '.join(host.name for host in self.hosts)}")
+
+    def segment(self, name: str) -> Segment:
+        """The segment of that name.  Raises LookupError."""
+        for segment in self.segments:
+            if segment.name == name:
+                return segment
+        raise LookupError(f"{name!r} is none of {', '.join(each.name for each in self.segments)}")
+
+    def segments_of(self, gateway: str) -> tuple[Segment, ...]:
+        """The segments whose gateway is the switch, or this router."""
+        return tuple(segment for segment in self.segments if segment.gateway == gateway)
+
+    def networks_behind(self, router: Router) -> tuple[IPNetwork, ...]:
+        """The subnets of every segment that is reached through this router."""
+        networks: list[IPNetwork] = []
+        for segment in self.segments_of(router.name):
+            networks += [interface.network for interface in segment.interfaces]
+            for next_router in self.routers:
+                if next_router.segment == segment.name:
+                    networks += self.networks_behind(next_router)
+        return tuple(networks)
+
+    @property
+    def machines(self) -> tuple[Host, ...]:
+        """Routers and hosts: every machine but the switch."""
+        return (*self.routers, *self.hosts)
+
+    @property
+    def clients(self) -> tuple[Host, ...]:
+        """The hosts that offer nothing."""
+        return tuple(host for host in self.hosts if not host.services)
+
+    @property
+    def servers(self) -> tuple[Host, ...]:
+        """The hosts that offer a service."""
+        return tuple(host for host in self.hosts if host.services)
+
+    @property
+    def vips(self) -> tuple[IPAddress, ...]:
+        """Every virtual IP once, in order."""
+        return tuple(dict.fromkeys(each.ip for each in self.virtual_servers))
+
+
+def endpoint(ip: IPAddress, port: int) -> str:
+    """`ADDRESS:PORT`, with brackets around an IPv6 address (RFC 3986, section 3.2.2)."""
+    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+
+
+def _refuse_twice(topology: str, what: str, values: Iterable[object]) -> None:
+    seen: set[object] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{topology}: the {what} {value} is given twice")
+        seen.add(value)
+
+
+Health = Literal["http", "tcp", "icmp", "none"]
+"""How a lab's real servers are probed; http: HTTP, or HTTPS, where the service speaks it."""
+
+
+def with_health(topology: Topology, health: Health) -> Topology:
+    """Return the topology with health checks of a kind, as far as each service can be asked so.
+
+    A service of TCP that speaks no HTTP is connected to, one of UDP is pinged.
+    """
+    return replace(
+        topology,
+        virtual_servers=tuple(
+            replace(each, check=_check(topology, each, health)) for each in topology.virtual_servers
+        ),
+    )
+
+
+def _check(
+    topology: Topology, virtual_server: VirtualServer, health: Health
+) -> Literal["http", "https", "tcp", "icmp", "none"]:
+    if health in {"none", "icmp"}:
+        return health
+    if virtual_server.protocol == "udp":
+        return "icmp"
+    if health == "http":
+        port = virtual_server.real_port or virtual_server.port
+        kinds = {
+            service.kind
+            for name in virtual_server.real_servers
+            for service in topology.host(name).services
+            if service.port == port
+        }
+        if kinds == {"http"}:
+            return "http"
+        if kinds == {"https"}:
+            return "https"
+    return "tcp"

@@ -2,7 +2,7 @@
 
 A connection stands in several books: the table (under two keys), a queue, the accounts of its real
 server, and with full NAT in a pool of ports.  Only here is a connection written into them or
-struck off, always in all of them.
+removed from them, always from all.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Bookkeeping:
             superfluous = self._queues.give_way(connection.protocol, now, table.max_connections)
             if superfluous is None:
                 raise
-            self._strike_off(superfluous, now, Cause.TABLE_FULL)
+            self._remove(superfluous, now, Cause.TABLE_FULL)
             self._insert(connection, now, reply_only=reply_only)
 
     # -- the middle ------------------------------------------------------------------------
@@ -211,20 +211,20 @@ class Bookkeeping:
     # -- the end ---------------------------------------------------------------------------
 
     def forget(self, connection: Connection, now: float, cause: Cause) -> None:
-        """Strike a connection off before its time.  `cause` is for whoever listens."""
+        """Remove a connection before its time.  `cause` is for whoever listens."""
         self._queues.leave(connection)
-        self._strike_off(connection, now, cause)
+        self._remove(connection, now, cause)
 
     def forget_expired(self, now: float, limit: int) -> None:
-        """Strike off the connections whose time is up, after looking at `limit` at the most."""
+        """Remove the connections whose time is up, after looking at `limit` at the most."""
         for connection in self._queues.expired(now, limit):
-            self._strike_off(connection, now, Cause.TIMEOUT)
+            self._remove(connection, now, Cause.TIMEOUT)
 
     def next_deadline(self) -> float | None:
         """When `forget_expired` has something to do."""
         return self._queues.next_deadline()
 
-    def _strike_off(self, connection: Connection, now: float, cause: Cause) -> None:
+    def _remove(self, connection: Connection, now: float, cause: Cause) -> None:
         self._connections.remove(connection)
         if connection.state in ACTIVE:
             connection.real_server.active -= 1

@@ -1,7 +1,7 @@
 """TCP tracking: what a segment of a known connection does to its state.
 
-The table of states is `connections.tcp_state`; here stands what has to be believed before
-it is looked up.  The rule: *a segment that its receiver refuses changes nothing that lasts*.  The
+The table of states is `connections.tcp_state`; here stands which segments count, which is
+decided before it is looked up.  The rule: *a segment that its receiver refuses changes nothing that lasts*.  The
 receiver knows the exact numbers (RFC 9293, section 3.10.7.4; RFC 5961); the switch knows what it
 acknowledged last, and sees what it says next:
 
@@ -83,7 +83,7 @@ class TCPTracker:
         """Bring the connection to the state that follows from the segment `buffer[l4:end]`.
 
         `to_server` says that it came from the client, `partial` that its checksum cannot be
-        verified.  Return False for a RST that is not to be believed, or not yet.
+        verified.  Return False for a RST that does not count, or not yet.
         """
         sequence, acknowledged, offset, flags = _SEGMENT(buffer, l4)
         sender = _ORIGINAL if to_server else _REPLY

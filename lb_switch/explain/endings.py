@@ -16,7 +16,7 @@ from lb_switch.stream.schema import (
 from lb_switch.words import english as words
 
 OUT_OF_SERVICE = Cause.OUT_OF_SERVICE.value
-"""Why the switch struck off a connection: what its real server is then, tells the real reason."""
+"""Why the switch removed a connection: what its real server is then, tells the real reason."""
 
 
 class Endings:

@@ -92,7 +92,7 @@ class Followed:
     """The connections that are wanted, from their first packet to their end.
 
     What happens to their real server while they live concerns them as well, and so does the packet
-    that met their end: an entry that was struck off because of it is no longer its connection.
+    that met their end: an entry that was removed because of it is no longer its connection.
     """
 
     def __init__(self, header: Header, which: str) -> None:

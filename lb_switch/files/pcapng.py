@@ -34,7 +34,7 @@ _ENHANCED_PACKET = 6
 
 _BYTE_ORDERS = {b"\x1a\x2b\x3c\x4d": ">", b"\x4d\x3c\x2b\x1a": "<"}
 _MAXIMUM_BLOCK = 16 * 1024 * 1024
-"""No block is believed to be longer, in bytes (libpcap draws the line there too)."""
+"""No block is taken that says it is longer, in bytes (libpcap draws the line there too)."""
 
 # Options of all blocks, of section headers, of interfaces, of enhanced packets
 _END_OF_OPTIONS, _COMMENT = 0, 1

@@ -9,7 +9,7 @@ NANOSECONDS = 1_000_000_000
 """Nanoseconds in a second."""
 
 MAXIMUM_LENGTH = 262_144
-"""The longest packet that is believed, in bytes: libpcap's MAXIMUM_SNAPLEN.  A corrupt length must
+"""The longest packet that is taken, in bytes: libpcap's MAXIMUM_SNAPLEN.  A corrupt length must
 not make the reader allocate gigabytes."""
 
 

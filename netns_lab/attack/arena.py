@@ -27,7 +27,7 @@ from netns_lab.attack.topology import (
 )
 from netns_lab.lab import Lab
 from netns_lab.state import State
-from netns_lab.topology import SWITCH
+from netns_lab.topologies import SWITCH
 
 READY = 60.0
 """Seconds until programs that are not ready count as failed."""

@@ -12,7 +12,7 @@ from netns_lab.attack.report import SHORTENED
 from netns_lab.attack.topology import TCP_PORT
 from netns_lab.errors import LabError
 from netns_lab.lab import Lab
-from netns_lab.topology import SWITCH
+from netns_lab.topologies import SWITCH
 
 ESTABLISHED = 900.0
 """Seconds of silence that an established connection may keep: the default, which the lab leaves."""

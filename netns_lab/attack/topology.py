@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from netns_lab.network import Host, Segment, Topology, VirtualServer
+from netns_lab.topology import Host, Segment, Topology, VirtualServer
 
 CLIENT = "c1"
 NEAR = "x1"

@@ -28,7 +28,7 @@ from netns_lab.bench.topology import (
 from netns_lab.errors import LabError
 from netns_lab.lab import Lab
 from netns_lab.state import State
-from netns_lab.topology import SWITCH
+from netns_lab.topologies import SWITCH
 
 PATIENCE = 10.0
 """Seconds until a program that does not listen counts as failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netns_lab.topology import Host, Segment, Topology, VirtualServer
+from netns_lab.topologies import Host, Segment, Topology, VirtualServer
 
 VIP = "10.0.1.100"
 HTTP_PORT = 80

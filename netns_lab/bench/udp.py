@@ -1,7 +1,7 @@
 """Small datagrams: an echo server, and a client that keeps a number of them under way.
 
 A closed loop measures what a balancer can carry; an open flood would measure how kernels drop.
-Each datagram bears its number.  What has not come back after PATIENCE seconds without any answer
+Each datagram has a number.  What has not come back after PATIENCE seconds without any answer
 counts as lost, and the loop is filled again.
 
     python -m netns_lab.bench.udp server ADDRESS:PORT

@@ -14,7 +14,7 @@ from netns_lab.scenarios.expectations import Expectation, all_met, conclusion, t
 from netns_lab.scenarios.narration import Narrator
 from netns_lab.scenarios.performance import perform
 from netns_lab.scenarios.stage import Stage
-from netns_lab.topology import Topology
+from netns_lab.topologies import Topology
 
 
 class Scenario(NamedTuple):

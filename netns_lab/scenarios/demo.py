@@ -22,7 +22,7 @@ from netns_lab.scenarios.packet_pairs import Pair, changed_fields, ladder, pair_
 from netns_lab.scenarios.performance import perform
 from netns_lab.scenarios.stage import SurpriseError, ask_switch
 from netns_lab.sniff import sniff
-from netns_lab.topology import Topology
+from netns_lab.topologies import Topology
 
 REQUESTS = 6
 PATIENCE = 10.0

@@ -16,7 +16,7 @@ from netns_lab.scenarios.live_chart import LiveChart
 from netns_lab.scenarios.request import Request, answered_by, failures, started_within
 from netns_lab.scenarios.running_traffic import Traffic
 from netns_lab.scenarios.stage import Stage, SurpriseError
-from netns_lab.topology import VirtualServer
+from netns_lab.topologies import VirtualServer
 
 NAME = "drain"
 SUMMARY = "a server leaves for repair; its long download is not cut off"

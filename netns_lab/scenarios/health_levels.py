@@ -11,7 +11,7 @@ from netns_lab.scenarios import scenery
 from netns_lab.scenarios.expectations import Expectation, exactly
 from netns_lab.scenarios.health_watch import HealthWatch, Standing
 from netns_lab.scenarios.stage import Stage, SurpriseError
-from netns_lab.topology import SWITCH, VirtualServer
+from netns_lab.topologies import SWITCH, VirtualServer
 
 NAME = "health-levels"
 SUMMARY = "what checks by icmp, tcp and http notice, and what they miss"

@@ -12,7 +12,7 @@ from netns_lab.errors import LabError
 from netns_lab.lab import Lab
 from netns_lab.programs import lb_switch
 from netns_lab.scenarios.following import Follower
-from netns_lab.topology import SWITCH
+from netns_lab.topologies import SWITCH
 
 EVERY = 0.1
 """Seconds between two looks."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from netns_lab.sniff import Seen
-from netns_lab.topology import IPAddress, endpoint
+from netns_lab.topologies import IPAddress, endpoint
 
 NAME, LEFT = 16, 24
 """Columns for a packet's name and for the client's side."""

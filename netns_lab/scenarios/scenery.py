@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from netns_lab.topology import ECHO, HTTP, Host, Segment, Topology, VirtualServer
+from netns_lab.topologies import ECHO, HTTP, Host, Segment, Topology, VirtualServer
 
 VIP = "10.0.1.100"
 SERVERS = ("s1", "s2", "s3")

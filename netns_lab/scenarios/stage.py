@@ -8,7 +8,7 @@ from typing import Any
 
 from netns_lab.lab import Lab
 from netns_lab.scenarios.narration import Narrator
-from netns_lab.topology import VirtualServer, endpoint
+from netns_lab.topologies import VirtualServer, endpoint
 
 
 class SurpriseError(Exception):

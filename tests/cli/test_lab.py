@@ -10,7 +10,7 @@ import pytest
 from netns_lab import capability, lab
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.scenarios.catalogue import SCENARIOS
-from netns_lab.topology import TOPOLOGIES
+from netns_lab.topologies import TOPOLOGIES
 from tests.cli.conftest import Run
 
 

@@ -14,7 +14,7 @@ import pytest
 from lb_switch.files.pcap import create_capture
 from netns_lab.lab import Lab
 from netns_lab.programs import lb_switch
-from netns_lab.topology import SWITCH, TEXTBOOK
+from netns_lab.topologies import SWITCH, TEXTBOOK
 from tests.cli.conftest import Run
 from tests.cli.conftest import config as config  # noqa: PLC0414 - a fixture
 from tests.cli.conftest import run as run  # noqa: PLC0414

@@ -17,7 +17,7 @@ from lb_switch.files.pcap import open_capture
 from lb_switch.files.record import CapturedPacket
 from lb_switch.replay import Replay
 from netns_lab.lab import Lab
-from netns_lab.topology import ECHO_LAB
+from netns_lab.topologies import ECHO_LAB
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]

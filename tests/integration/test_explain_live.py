@@ -19,7 +19,7 @@ from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import lb_switch
 from netns_lab.sniff import sniff
-from netns_lab.topology import DUAL_STACK, SWITCH, TEXTBOOK
+from netns_lab.topologies import DUAL_STACK, SWITCH, TEXTBOOK
 
 pytestmark = pytest.mark.netns
 

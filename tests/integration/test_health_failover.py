@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from netns_lab.lab import Lab
-from netns_lab.topology import TEXTBOOK, VirtualServer
+from netns_lab.topologies import TEXTBOOK, VirtualServer
 from tests.integration.health_view import View, all_in
 
 INTERVAL, RISE, FALL, TIMEOUT = 0.5, 2, 2, 1.0

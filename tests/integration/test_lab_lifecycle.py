@@ -14,7 +14,7 @@ from netns_lab import lab as labs
 from netns_lab.lab import Lab, LabError, UnknownNameError
 from netns_lab.plan import inside, namespaces
 from netns_lab.state import State, lab_directory
-from netns_lab.topology import TEXTBOOK, TOPOLOGIES
+from netns_lab.topologies import TEXTBOOK, TOPOLOGIES
 from tests.support.traces import NO_TRACE, existing, traces
 
 pytestmark = pytest.mark.netns

@@ -87,7 +87,7 @@ def test_nobody_has_the_vip(module_lab: Lab) -> None:
 def test_bulk_labs_keep_their_offload(make_lab: Callable[..., Lab]) -> None:
     from dataclasses import replace
 
-    from netns_lab.topology import TEXTBOOK
+    from netns_lab.topologies import TEXTBOOK
 
     lab = make_lab(topology=replace(TEXTBOOK, name="bulk", offload=True), switch=False)
     features = lab.exec("c1", ["ethtool", "-k", "eth0"], check=True).stdout

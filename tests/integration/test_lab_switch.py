@@ -20,7 +20,7 @@ CAPTURES = ("tun", "nfqueue")
 @pytest.fixture(scope="module", params=CAPTURES)
 def balanced(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """The echo lab, its switch running, once for each capture."""
-    from netns_lab.topology import ECHO_LAB
+    from netns_lab.topologies import ECHO_LAB
 
     with Lab(ECHO_LAB, capture=request.param, check_invariants=True) as lab:
         yield lab

@@ -14,10 +14,10 @@ import pytest
 
 from netns_lab import lab as labs
 from netns_lab.lab import Lab
-from netns_lab.network import VirtualServer
 from netns_lab.programs import lb_switch
 from netns_lab.state import lab_directory
-from netns_lab.topology import TEXTBOOK
+from netns_lab.topologies import TEXTBOOK
+from netns_lab.topology import VirtualServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.netns

@@ -15,7 +15,7 @@ from lb_switch.control.client import ControlClient
 from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import environment, lb_switch
-from netns_lab.topology import SWITCH
+from netns_lab.topologies import SWITCH
 
 pytestmark = pytest.mark.netns
 

@@ -23,7 +23,7 @@ from lb_switch.engine.connections.tcp_state import ACTIVE
 from netns_lab import readiness
 from netns_lab.lab import Lab
 from netns_lab.programs import environment, lb_switch
-from netns_lab.topology import SWITCH
+from netns_lab.topologies import SWITCH
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.netns

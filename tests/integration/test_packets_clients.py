@@ -11,7 +11,7 @@ from typing import Literal
 import pytest
 
 from netns_lab.lab import Lab
-from netns_lab.topology import DUAL_STACK, TEXTBOOK, Topology
+from netns_lab.topologies import DUAL_STACK, TEXTBOOK, Topology
 from tests.support.waiting import wait_until
 from tests.support.witness import reasons
 

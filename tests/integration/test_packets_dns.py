@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from netns_lab.lab import Lab
-from netns_lab.topology import DUAL_STACK, VirtualServer
+from netns_lab.topologies import DUAL_STACK, VirtualServer
 from tests.support.waiting import wait_until
 from tests.support.witness import checksums_are_right, reasons
 

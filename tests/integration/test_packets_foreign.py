@@ -12,7 +12,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import DUAL_STACK
+from netns_lab.topologies import DUAL_STACK
 from tests.support.packets import ip, tcp, udp
 from tests.support.witness import reasons, told
 

@@ -11,7 +11,7 @@ import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import DUAL_STACK, Topology, VirtualServer
+from netns_lab.topologies import DUAL_STACK, Topology, VirtualServer
 
 pytestmark = pytest.mark.netns
 

@@ -10,7 +10,7 @@ import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import DUAL_STACK
+from netns_lab.topologies import DUAL_STACK
 from tests.support.witness import checksums_are_right, told
 
 pytestmark = pytest.mark.netns

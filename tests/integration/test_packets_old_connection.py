@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from netns_lab.lab import Lab
-from netns_lab.topology import ONE_ARM, VirtualServer
+from netns_lab.topologies import ONE_ARM, VirtualServer
 
 pytestmark = pytest.mark.netns
 

@@ -10,7 +10,7 @@ import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import ONE_ARM, VirtualServer
+from netns_lab.topologies import ONE_ARM, VirtualServer
 from tests.support.witness import checksums_are_right, reasons, told
 
 pytestmark = pytest.mark.netns

@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from netns_lab.lab import Lab
-from netns_lab.topology import DUAL_STACK
+from netns_lab.topologies import DUAL_STACK
 
 pytestmark = pytest.mark.netns
 

@@ -13,7 +13,7 @@ import pytest
 
 from netns_lab.lab import Lab
 from netns_lab.sniff import sniff
-from netns_lab.topology import DUAL_STACK, Segment
+from netns_lab.topologies import DUAL_STACK, Segment
 from tests.support.witness import checksums_are_right, told
 
 pytestmark = pytest.mark.netns

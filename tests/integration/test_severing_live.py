@@ -13,7 +13,7 @@ import pytest
 
 from lb_switch.control.client import ControlClient
 from netns_lab.lab import Lab
-from netns_lab.topology import DUAL_STACK, ONE_ARM, Topology
+from netns_lab.topologies import DUAL_STACK, ONE_ARM, Topology
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.netns

@@ -19,7 +19,7 @@ import pytest
 from lb_switch.stream.picture import Picture
 from lb_switch.stream.schema import ConnectionRecord, DroppedRecord, Header, decode
 from netns_lab.lab import Lab
-from netns_lab.topology import ECHO_LAB
+from netns_lab.topologies import ECHO_LAB
 
 pytestmark = pytest.mark.netns
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netns_lab.config import switch_config
-from netns_lab.topology import DUAL_STACK, TEXTBOOK, TOPOLOGIES, Topology
+from netns_lab.topologies import DUAL_STACK, TEXTBOOK, TOPOLOGIES, Topology
 
 
 def config_of(topology: Topology, capture: str = "tun", scheduler: str = "rr") -> str:

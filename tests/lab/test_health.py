@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from netns_lab.config import switch_config
-from netns_lab.network import Health, with_health
-from netns_lab.topology import DUAL_STACK, ECHO_LAB, TEXTBOOK
+from netns_lab.topologies import DUAL_STACK, ECHO_LAB, TEXTBOOK
+from netns_lab.topology import Health, with_health
 
 
 def kinds(health: Health) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from netns_lab.plan import Command, down_commands, inside, namespaces, up_commands
-from netns_lab.topology import (
+from netns_lab.topologies import (
     DUAL_STACK,
     NARROW,
     TEXTBOOK,

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from netns_lab.topology import (
+from netns_lab.topologies import (
     DUAL_STACK,
     NARROW,
     ONE_ARM,

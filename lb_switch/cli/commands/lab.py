@@ -42,7 +42,7 @@ class _WithChoices(click.Command):
 
 
 def _topologies() -> list[tuple[str, str]]:
-    from netns_lab.topology import TOPOLOGIES
+    from netns_lab.topologies import TOPOLOGIES
 
     return [(each.name, each.summary) for each in TOPOLOGIES.values()]
 

@@ -131,7 +131,7 @@ class Connection(Link):
 
     @property
     def is_over(self) -> bool:
-        """Whether it was struck off: no timer waits for it any more."""
+        """Whether it was removed: no timer waits for it any more."""
         return self.before is None
 
     def translation(self, direction: Direction) -> Translation:

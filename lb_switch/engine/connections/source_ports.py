@@ -59,7 +59,7 @@ class SourcePorts:
     """The pools of all real servers.
 
     `ports` are the first and the last of each; `secret` is what their order depends on;
-    `forget(connection)` strikes one off, and so gives its port back.
+    `forget(connection)` removes one, and so gives its port back.
     """
 
     def __init__(

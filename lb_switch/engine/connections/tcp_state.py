@@ -16,7 +16,7 @@ The rules
   the switch counts as first.  A lost last ACK leaves LAST_ACK as it is: the real server repeats
   its FIN, the client its ACK.  FINs that come late change nothing.
 * A RST closes, from every state.
-* Whether a FIN or a RST is to be believed is decided before (`tcp_tracking`).  One that
+* Whether a FIN or a RST counts is decided before (`tcp_tracking`).  One that
   proves to have been none is taken back: `WITHOUT_FIN`.
 * A SYN in TIME_WAIT or CLOSE is a new connection on the same ports: not in this table, because it
   replaces the entry.  A SYN inside a live connection changes nothing: the real server answers a

@@ -13,8 +13,8 @@ class Unsettled:
     """What the segments of a connection are watched for.  Numbers are TCP's, 32 bits.
 
     `fins`     by the direction of a FIN that has passed: the acknowledgement that takes it
-    `resets`   by the direction of a RST that was not believed at once: its sequence number
-    `closed_by`, `closed_at`   direction and sequence number of the RST that was believed
+    `resets`   by the direction of a RST that did not count at once: its sequence number
+    `closed_by`, `closed_at`   direction and sequence number of the RST that counted
     `before`   the state that it ended
     `proved`   whether the client had proved to be there by then
     `syn`      the acknowledgement of a client's SYN inside the connection, which its real server

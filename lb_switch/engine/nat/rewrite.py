@@ -1,6 +1,6 @@
 """Apply a translation to a packet: the readable road.
 
-The short road does the same in one breath; tests prove that both give identical bytes.
+The short road does the same in one function; tests prove that both give identical bytes.
 """
 
 from __future__ import annotations
