@@ -45,6 +45,9 @@ class Capture(Protocol):
     def send(self, packets: Iterable[bytes]) -> None:
         """Send whole IP packets with complete checksums, made by the switch itself."""
 
+    def losses(self) -> dict[str, int]:
+        """Return what was lost so far, by kind, as counts; the names are the capture's own."""
+
     def close(self) -> None:
         """Remove exactly what `open` installed.  Idempotent; raises nothing."""
 

@@ -77,6 +77,10 @@ class MemoryCapture:
         """Remember the virtual servers; there are no host rules to change."""
         self.virtual_servers = tuple(virtual_servers)
 
+    def losses(self) -> dict[str, int]:
+        """Memory loses nothing."""
+        return {}
+
     def close(self) -> None:
         """Close the descriptor."""
         if self._ready >= 0:

@@ -248,6 +248,15 @@ class NfqueueCapture:
             except (OSError, KeyError):
                 self.write_errors += 1
 
+    def losses(self) -> dict[str, int]:
+        """Return what was lost so far, by kind."""
+        return {
+            "overruns": self.overruns,
+            "refused": self.refused,
+            "write_errors": self.write_errors,
+            "circling": self.circling,
+        }
+
     def close(self) -> None:
         """Remove the rules, then unbind the queue."""
         self._host.release()

@@ -189,6 +189,13 @@ class TunCapture:
             except OSError:
                 self.write_errors += 1
 
+    def losses(self) -> dict[str, int]:
+        """Return what was lost so far, by kind."""
+        return {
+            "write_errors": self.write_errors,
+            "circling": self.circling,
+        }
+
     def close(self) -> None:
         """Undo routes and rules, then remove the device."""
         self._host.release()

@@ -171,11 +171,14 @@ def large(number: int) -> str:
 
 
 def counters(stats: Row) -> Iterator[str]:
-    """Yield the connection table's size and the packets by reason, those that occurred."""
+    """Yield the connection table's size, what the capture lost, and the packets by reason."""
     yield (
         f"Connections {stats['connections']} of {stats['max_connections']} at most,"
         f" {stats['half_open']} half-open"
     )
+    lost = [f"{kind} {count}" for kind, count in stats.get("capture", {}).items() if count]
+    if lost:
+        yield f"Capture     {', '.join(lost)}"
     yield from reasons(stats["packets"])
 
 

@@ -21,6 +21,7 @@ from lb_switch.stream.schema import (
     DroppedRecord,
     EndRecord,
     Header,
+    LossesRecord,
     PacketRecord,
     RealServerEntry,
     Record,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 _GOING_ON = {"SYN_RECV", "ESTABLISHED", "UDP"}
 _NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
+
+
+_OF_NO_GROUP = (EndRecord, CompleteRecord, LossesRecord, VirtualServerRecord, SettingsRecord)
 
 
 class Recorded(NamedTuple):
@@ -77,7 +81,7 @@ class _Reader:
             self._missing += record.count
             return
         self._now = max(self._now, record.time)
-        if isinstance(record, EndRecord | CompleteRecord | VirtualServerRecord | SettingsRecord):
+        if isinstance(record, _OF_NO_GROUP):
             return
         if record.virtual_server != self._entry.name:
             return

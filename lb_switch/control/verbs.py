@@ -9,7 +9,8 @@ show   connections             one row per connection; with `server` or `client`
 show   health                  one row per real server: its health, and its last probe
 show   probes                  one object: the process that probes
 show   hosts                   one object: names of machines, by address
-show   stats                   one object: packets by reason, connections in the table, and
+show   stats                   one object: packets by reason, what the capture lost (`capture`:
+                               counts by kind), connections in the table, and
                                `pid`, by which one run of the switch is told from the next
 =====  ======================  ===================================================================
 
@@ -63,10 +64,12 @@ class Verbs:
         changes: Changes | None = None,
         hosts: Callable[[], Hosts] = dict,
         hub: Hub | None = None,
+        losses: Callable[[], dict[str, int]] = dict,
     ) -> None:
         self._switch = switch
         self._started = started
         self._hosts = hosts
+        self._losses = losses
         self._verbs: dict[str, Callable[[Row, float], object]] = {"show": self._show}
         self._shows: dict[str, Callable[[float], object]] = {
             "virtual_servers": self._virtual_servers,
@@ -74,7 +77,7 @@ class Verbs:
             "stats": self._stats,
             "hosts": self._host_names,
         }
-        self._hub = hub or Hub(switch, lambda: self._host_names(0.0))
+        self._hub = Hub(switch, lambda: self._host_names(0.0)) if hub is None else hub
         self._verbs["subscribe"] = self._subscribe
         if changes is not None:
             self._verbs |= changes.verbs
@@ -154,6 +157,7 @@ class Verbs:
             "half_open": switch.connections.half_open,
             "max_connections": switch.settings.max_connections,
             "packets": {reason.value: count for reason, count in switch.counters.items()},
+            "capture": self._losses(),
         }
 
 

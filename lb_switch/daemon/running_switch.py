@@ -32,8 +32,11 @@ from lb_switch.daemon.surroundings import Surroundings
 from lb_switch.engine.servers import VirtualServer
 from lb_switch.engine.switch import Switch
 from lb_switch.health.checks import HealthChecks
+from lb_switch.stream import encode
 from lb_switch.stream.hub import Hub
 
+LOSSES_SECONDS = 1.0
+"""Between two looks at what the capture has lost."""
 TIDY_SECONDS = 30.0
 """Between two looks for host rules that nobody needs any more."""
 
@@ -102,10 +105,12 @@ class RunningSwitch:
             Changes(self.operations),
             lambda: self.operations.config.hosts,
             self.hub,
+            self.capture.losses,
         )
         self._control = ControlServer(control_path, verbs)
         self._audit = InvariantCheck(self.switch, self.loop, complain) if check_invariants else None
         self._begin: Callable[[float], None] = lambda _now: None
+        self._lost: dict[str, int] = {}
 
     def run(self, begin: Callable[[float], None] = lambda _now: None) -> None:
         """Serve until told to stop.  `begin(now)` is called when packets can come."""
@@ -134,12 +139,21 @@ class RunningSwitch:
         if self._audit is not None:
             self._audit.start(now)
         self._tidy(now)
+        self._tell_losses(now)
         self._begin(now)
         self._on_serving()
 
     def _tidy(self, now: float) -> None:
         self.loop.call_at(now + TIDY_SECONDS, self._tidy)
         self.operations.tidy(now)
+
+    def _tell_losses(self, now: float) -> None:
+        self.loop.call_at(now + LOSSES_SECONDS, self._tell_losses)
+        losses = self.capture.losses()
+        if losses != self._lost:
+            self._lost = losses
+            if any(losses.values()):
+                self.hub.tell(encode.losses(now, self.capture.name, losses))
 
     def _hang_up(self, now: float) -> None:
         try:

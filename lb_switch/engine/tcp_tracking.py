@@ -1,9 +1,9 @@
 """TCP tracking: what a segment of a known connection does to its state.
 
-The table of states is `connections.tcp_state`; here stands which segments count, which is
-decided before it is looked up.  The rule: *a segment that its receiver refuses changes nothing that lasts*.  The
-receiver knows the exact numbers (RFC 9293, section 3.10.7.4; RFC 5961); the switch knows what it
-acknowledged last, and sees what it says next:
+The table of states is `connections.tcp_state`; here stands which segments count, which is decided
+before it is looked up.  The rule: *a segment that its receiver refuses changes nothing that lasts*.
+The receiver knows the exact numbers (RFC 9293, section 3.10.7.4; RFC 5961); the switch knows what
+it acknowledged last, and sees what it says next:
 
 * A RST closes if its sequence number is exactly what its receiver acknowledged last.  One ahead of
   that, as it comes behind data still under way, closes once the receiver acknowledges exactly so

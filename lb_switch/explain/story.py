@@ -13,6 +13,7 @@ from lb_switch.stream.schema import (
     DroppedRecord,
     EndRecord,
     Header,
+    LossesRecord,
     PacketRecord,
     ProbeRecord,
     Record,
@@ -76,6 +77,8 @@ class Story:
             yield from self._aside(record.time, self._group(record))
         elif isinstance(record, SettingsRecord):
             yield from self._aside(record.time, words.SETTINGS_CHANGED)
+        elif isinstance(record, LossesRecord):
+            yield from self._aside(record.time, words.losses(record.capture, record.counts))
         elif isinstance(record, ProbeRecord):
             # One that finds what was known already is no news.
             if record.became is None and record.passed is not None:

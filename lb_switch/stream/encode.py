@@ -209,6 +209,11 @@ def dropped(count: int) -> bytes:
     return _line({"event": "dropped", "count": count})
 
 
+def losses(now: float, capture: str, counts: Mapping[str, int]) -> bytes:
+    """Return the line that says what a capture has lost so far."""
+    return _line({"event": "losses", "time": now, "capture": capture, "counts": dict(counts)})
+
+
 def complete(now: float, connections: int) -> bytes:
     """Return the line that says that the table has been told."""
     return _line({"event": "complete", "time": now, "connections": connections})

@@ -80,6 +80,12 @@ class Hub:
         """Return the first line of a stream that keeps so many bytes of a packet."""
         return self._encoder(keep).header(self.switch, self._hosts(), now)
 
+    def tell(self, line: bytes) -> None:
+        """Let everybody who wants to hear of servers have a line that is no event of the engine."""
+        for reader, interest in self._readers:
+            if interest.servers:
+                reader.put(line)
+
     def present(self, connection: Connection, now: float) -> bytes:
         """Return the line of a connection that is in the table."""
         return self._encoder(0).present(connection, now)

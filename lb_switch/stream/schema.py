@@ -304,6 +304,18 @@ class ProbeRecord(Entry):
     """The health that this result decided."""
 
 
+class LossesRecord(Entry):
+    """The capture has lost something since the last time."""
+
+    event: Literal["losses"]
+    time: Seconds
+    capture: Text
+    """tun or nfqueue."""
+    counts: dict[Text, Number]
+    """By kind, since the switch began: overruns (packets that the kernel had no room for), refused
+    (verdicts), write_errors, circling (packets that would have come back to the switch)."""
+
+
 class DroppedRecord(Entry):
     """Events are missing here: whoever reads them was too slow."""
 
@@ -338,6 +350,7 @@ Record = (
     | VirtualServerRecord
     | SettingsRecord
     | ProbeRecord
+    | LossesRecord
     | DroppedRecord
     | CompleteRecord
     | EndRecord

@@ -185,3 +185,15 @@ def virtual_server_change(stage: str, server: str) -> str:
 
 
 SETTINGS_CHANGED = "other settings hold for the whole switch from now on"
+
+
+def losses(capture: str, counts: Mapping[str, int]) -> str:
+    """Say what a capture has lost since the switch began."""
+    known = {
+        "overruns": "times that the kernel had no room for packets",
+        "refused": "verdicts that the kernel refused",
+        "write_errors": "packets that the kernel refused to take back",
+        "circling": "packets that would have come back to the switch",
+    }
+    lost = [f"{count:,} {known.get(kind, kind)}" for kind, count in counts.items() if count]
+    return f"lost by capture {capture} so far: {', '.join(lost)}"

@@ -229,3 +229,11 @@ def test_findings() -> None:
     assert render.finding(found) == "ok       ip: /sbin/ip"
     assert render.diagnosis(0, "tun") == "all that `lb-switch run` needs with capture tun is here"
     assert render.diagnosis(2, "tun") == "2 things missing for `lb-switch run` with capture tun"
+
+
+def test_what_the_capture_lost_is_a_line_if_anything_was() -> None:
+    stats = {"connections": 1, "max_connections": 10, "half_open": 0, "packets": {}}
+    counts = {"overruns": 0, "refused": 0, "write_errors": 0}
+    assert not any("Capture" in line for line in render.counters({**stats, "capture": counts}))
+    lines = list(render.counters({**stats, "capture": {**counts, "overruns": 3}}))
+    assert "Capture     overruns 3" in lines
