@@ -106,7 +106,7 @@ class Hub:
                 any(each.servers for each in wants),
                 any(each.probes for each in wants),
                 any(each.packets for each in wants),
-                max(each.keep for each in wants if each.packets or each is wants[0]),
+                max((each.keep for each in wants if each.packets), default=0),
             ),
         )
 
