@@ -146,7 +146,7 @@ class Offline:
     """Explains a replay, in this process: there is no packet path to hold up.
 
     What is shown was read back from a recording's line, so that both are the same.  `number` is
-    that of the packet at hand, in the capture file.  `tell` writes: the engine, whose observer
+    that of the packet at hand, in the capture file.  `tell` writes: the engine, whose listener
     this is, must not meet the errors of files.
     """
 

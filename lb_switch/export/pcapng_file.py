@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class LiveListener:
-    """An observer of the switch that writes the file as things happen.
+    """A listener of the switch that writes the file as things happen.
 
     `epoch_ns` is what to add to the engine's clock, in nanoseconds, for the time since the epoch.
     """
