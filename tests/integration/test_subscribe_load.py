@@ -120,6 +120,7 @@ def resident(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
+@pytest.mark.timeout(400)
 def test_a_fast_a_slow_and_a_dead_subscriber(record_property: Any) -> None:
     with Lab(ECHO_LAB) as lab:
         run_load(lab)
