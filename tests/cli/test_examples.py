@@ -68,6 +68,7 @@ def test_replay_shows_tcp_udp_both_versions_and_what_is_refused(run: Run) -> Non
         ),
         (["explain", "ladder", "--example", "--connection", "1"], "connection 1, tcp, virtual"),
         (["explain", "ladder", "--example", "--mermaid"], "sequenceDiagram"),
+        (["explain", "choice", "--example", "--connection", "1"], "recorded: rr chooses s1"),
         (["compare", "--example"], "web tcp 10.0.1.100:80: 3000 connections"),
     ],
 )

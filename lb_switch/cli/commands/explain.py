@@ -221,14 +221,15 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
     required=True,
     help="This connection: its number, its client's ADDRESS:PORT, address or name.",
 )
+@click.option("--example", is_flag=True, help="Ask the recording that comes with lb-switch.")
 @click.option(
     "--from",
     "source",
     metavar="FILE",
-    required=True,
     type=click.Path(path_type=Path, allow_dash=True),
     help="A recording (run --record, replay --record), or - for stdin.",
 )
+@_with_source
 def choice(
     ascii_only: bool,
     schedulers: tuple[str, ...],
@@ -244,7 +245,7 @@ def choice(
     \b
     Examples:
       lb-switch explain choice --from rec.jsonl --connection 3 --scheduler lc
-      lb-switch explain choice --from rec.jsonl --connection c1
+      lb-switch explain choice --example --connection c1
     """  # noqa: D301
     from lb_switch.engine.scheduling.catalogue import CATALOGUE
     from lb_switch.explain.style import Style

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("replay")
-@click.argument("config", metavar="CONFIG", type=click.Path(path_type=Path), required=False)
-@click.argument("capture", metavar="IN.pcap", type=click.Path(path_type=Path), required=False)
+@click.argument("config", metavar="[CONFIG", type=click.Path(path_type=Path), required=False)
+@click.argument("capture", metavar="IN.pcap]", type=click.Path(path_type=Path), required=False)
 @click.option("--example", is_flag=True, help="Replay what comes with lb-switch, to try it.")
 @click.option(
     "-w",
