@@ -213,14 +213,21 @@ class ReadableRoad:
             reuse = to_server and reuses_ports(packet.buffer[packet.l4 + 13], connection)
             if reuse and not is_damaged(packet):
                 return self._port_reuse(packet, connection, now, explained)
+            if not to_server and self._begins_elsewhere(packet, connection):
+                self._books.forget(connection, now, Cause.PORT_REUSE)
+                return NOT_FOR_THE_SWITCH
             if not self._follow(packet, connection, to_server, now):
                 verdict = RST_OUT_OF_WINDOW
         self._forward(packet, connection, direction, now)
         return Outcome(verdict, None, connection, direction, old_state)
 
+    def _begins_elsewhere(self, packet: Packet, connection: Connection) -> bool:
+        return self._tracker.begins_elsewhere(
+            connection, packet.buffer, packet.l4, packet.end, _is_unverifiable(packet)
+        )
+
     def _follow(self, packet: Packet, connection: Connection, to_server: bool, now: float) -> bool:
-        # The checksum of a first fragment covers the others as well.
-        unverifiable = packet.partial or packet.fragment is not None
+        unverifiable = _is_unverifiable(packet)
         return self._tracker.follow(
             connection, to_server, packet.buffer, packet.l4, packet.end, now, unverifiable
         )
@@ -414,6 +421,11 @@ class ReadableRoad:
             return drop(Reason.ANSWER_LIMIT, virtual_server)
         answer = answers.reset(packet) if is_tcp else answers.port_unreachable(packet)
         return Outcome(Verdict(Action.REPLY, reason, (answer,)), virtual_server)
+
+
+def _is_unverifiable(packet: Packet) -> bool:
+    """Whether the checksum is left to the network card, or covers other fragments as well."""
+    return packet.partial or packet.fragment is not None
 
 
 def _lacks_checksum(packet: Packet) -> bool:

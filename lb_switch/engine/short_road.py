@@ -15,7 +15,7 @@ import struct
 
 from lb_switch.engine.connections.connection import HALVES, Connection
 from lb_switch.engine.connections.table import SHARD_MASK, SHARD_SHIFT, ConnectionTable
-from lb_switch.engine.connections.tcp_state import State
+from lb_switch.engine.connections.tcp_state import REUSABLE, State
 from lb_switch.engine.connections.unsettled import CUT
 from lb_switch.engine.nat.identification import Identifications
 from lb_switch.engine.packet.protocol import TCP, UDP
@@ -140,7 +140,9 @@ class ShortRoad:
             counted = _TO_SERVER[total]
         else:
             if turns:
-                if connection.unsettled is CUT:
+                if connection.unsettled is CUT or (
+                    offset_flags & _SYN and connection.state in REUSABLE
+                ):
                     return None
                 self.old_state = connection.state
                 self._follow(connection, False, buffer, l4, start + total, now, partial)

@@ -17,6 +17,8 @@ it acknowledged last, and sees what it says next:
 * A SYN inside a connection is refused by a real server that still has it.  One that has forgotten
   it takes the SYN, which begins a new connection, or refuses it with a RST, which closes this one:
   in both cases it acknowledges that very SYN (RFC 9293, section 3.10.7.1 and 2).
+* A SYN/ACK in a closed connection that acknowledges none of the client's numbers begins another
+  one, between the client and the real server itself, on the same ports.
 * A segment without ACK is refused by every receiver.
 * A damaged checksum changes no state.
 
@@ -133,6 +135,26 @@ class TCPTracker:
             length = end - l4 - (offset >> 4) * 4
             self._fin(connection, sender, sequence, sequence + length + 1 & 0xFFFFFFFF, now)
         return True
+
+    def begins_elsewhere(
+        self, connection: Connection, buffer: bytearray, l4: int, end: int, partial: bool
+    ) -> bool:
+        """Whether a real server's segment is the beginning of a connection without the switch.
+
+        The client's SYN went to the real server's own address, from ports that had this connection
+        before: to the client that is another destination, so it may use them again at once.
+        """
+        if connection.state not in REUSABLE:
+            return False
+        _, acknowledged, _, flags = _SEGMENT(buffer, l4)
+        if flags & (SYN | ACK | RST) != SYN | ACK:
+            return False
+        if _answers_syn(connection, _REPLY, acknowledged):
+            return False
+        acked = connection.acked_by(_REPLY)
+        # A late one of this connection acknowledges its SYN, so no more than was sent since.
+        late = acked is None or _ahead(acked, acknowledged) <= connection.traffic_to_server.bytes
+        return not late and not _is_damaged(connection, _REPLY, buffer, l4, end, partial)
 
     def _fin(
         self, connection: Connection, sender: Direction, sequence: int, taken: int, now: float

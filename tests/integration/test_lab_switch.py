@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -26,6 +27,14 @@ def balanced(request: pytest.FixtureRequest) -> Iterator[Lab]:
         yield lab
 
 
+def test_three_hundred_connections_at_once(balanced: Lab) -> None:
+    """The first test of the lab: no port of the client's is in use, so none clashes."""
+    result = balanced.client("c1", "connections", f"http://{VIP}/", "-n", "300")
+    assert result["errors"] == []
+    assert (result["held"], result["moved"]) == (300, 0)
+    assert result["answers"] == {"s1": 150, "s2": 150}
+
+
 @pytest.mark.parametrize("client", ["c1", "c2"])
 @pytest.mark.parametrize(
     ("url", "group"), [(f"http://{VIP}/", {"s1", "s2"}), (f"https://{VIP}/", {"s2", "s3"})]
@@ -42,13 +51,6 @@ def test_round_robin_shares_new_connections_evenly(
 def test_requests_of_one_connection_stay_with_their_server(balanced: Lab) -> None:
     result = balanced.client("c1", "requests", f"http://{VIP}/", "-n", "20", "--keep-alive")
     assert list(result["answers"].values()) == [20]
-
-
-def test_three_hundred_connections_at_once(balanced: Lab) -> None:
-    result = balanced.client("c1", "connections", f"http://{VIP}/", "-n", "300")
-    assert result["errors"] == []
-    assert (result["held"], result["moved"]) == (300, 0)
-    assert result["answers"] == {"s1": 150, "s2": 150}
 
 
 def test_transfers_arrive_unharmed(balanced: Lab) -> None:
@@ -89,6 +91,32 @@ def test_direct_traffic_to_the_servers_is_left_alone(balanced: Lab) -> None:
     result = balanced.client("c1", "requests", "http://10.0.2.12/", "-n", "5")
     assert (result["answers"], result["errors"]) == ({"s2": 5}, [])
     assert balanced.client("c2", "udp", "10.0.2.13:7", "--sizes", "1,2000")["errors"] == []
+
+
+SAME_PORT = """
+import http.client, socket, sys
+def ask(address, port):
+    connection = http.client.HTTPConnection(address)
+    connection.sock = socket.socket()
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    connection.sock.settimeout(5)
+    connection.sock.bind(("0.0.0.0", port))
+    connection.sock.connect((address, 80))
+    connection.request("GET", "/")
+    answer = connection.getresponse().read()
+    connection.close()
+    return answer
+vip, rip = sys.argv[1:]
+port = next(port for port in range(20000, 20010) if b'"s2"' in ask(vip, port))
+print(b'"s2"' in ask(rip, port))
+"""
+
+
+def test_direct_traffic_from_a_port_just_used_with_the_vip_is_left_alone(balanced: Lab) -> None:
+    """The kernel of the client may choose the same port, as the destination is another one."""
+    argv = [sys.executable, "-c", SAME_PORT, VIP, "10.0.2.12"]
+    result = balanced.exec("c1", argv)
+    assert (result.stdout, result.stderr) == ("True\n", "")
 
 
 def test_a_port_without_a_virtual_server_is_refused(balanced: Lab) -> None:

@@ -110,6 +110,67 @@ def test_who_then_talks_with_the_real_server_directly_on_the_same_ports(
         assert talk.server(flags).reason is Reason.NOT_FOR_THE_SWITCH
 
 
+CLOSED = {
+    "client first": (["client FA", "server FA", "client A"], State.CLOSE),
+    "server first": (["server FA", "client FA", "server A"], State.TIME_WAIT),
+    "client's RST": (["client R"], State.CLOSE),
+    "server's RST": (["server R"], State.CLOSE),
+}
+
+
+def closed(client: Place, vip: Place, rips: tuple[Place, ...], how: str) -> Dialogue:
+    """Return a connection that has just been closed."""
+    talk = Dialogue(make_switch(vip, rips), client, vip)
+    talk.handshake()
+    talk.client("PA", b"question")
+    talk.server("PA", b"answer")
+    talk.client("A")
+    words, state = CLOSED[how]
+    for word in words:
+        side, flags = word.split()
+        getattr(talk, side)(flags)
+    assert talk.state() is state
+    return talk
+
+
+@FAMILIES
+@pytest.mark.parametrize("how", CLOSED)
+def test_who_talks_directly_on_the_ports_of_a_connection_just_closed(
+    client: Place, vip: Place, rips: tuple[Place, ...], how: str
+) -> None:
+    """To the client's kernel the real server is another destination: it may take the same port."""
+    talk = closed(client, vip, rips, how)
+    damaged = talk.server("SA", seq=77, ack=0x7654_3210, chksum=1)
+    assert damaged.reason is Reason.KNOWN_CONNECTION
+    assert talk.server("SA", seq=77, ack=0x7654_3210).reason is Reason.NOT_FOR_THE_SWITCH
+    assert talk.server("PA", b"answer", seq=78).reason is Reason.NOT_FOR_THE_SWITCH
+    assert len(talk.switch.connections) == 0
+    check_invariants(talk.switch)
+
+
+@FAMILIES
+@pytest.mark.parametrize("how", CLOSED)
+def test_a_late_syn_ack_of_a_connection_just_closed_is_still_of_it(
+    client: Place, vip: Place, rips: tuple[Place, ...], how: str
+) -> None:
+    talk = closed(client, vip, rips, how)
+    late = talk.server("SA", seq=5000, ack=1001)
+    assert (late.reason, late.packet.src) == (Reason.KNOWN_CONNECTION, vip[0])
+    assert len(talk.switch.connections) == 1
+
+
+@FAMILIES
+def test_a_syn_ack_that_crosses_the_clients_reset_is_of_its_connection(
+    client: Place, vip: Place, rips: tuple[Place, ...]
+) -> None:
+    talk = Dialogue(make_switch(vip, rips), client, vip)
+    talk.client("S")
+    talk.client("R")
+    assert talk.state() is State.CLOSE
+    crossed = talk.server("SA")
+    assert (crossed.reason, crossed.packet.src) == (Reason.KNOWN_CONNECTION, vip[0])
+
+
 def test_a_connection_that_was_closed_leaves_nothing() -> None:
     talk = Dialogue(make_switch())
     talk.handshake()
