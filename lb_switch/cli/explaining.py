@@ -34,10 +34,11 @@ checksum_option = click.option(
 
 
 class Wanted(NamedTuple):
-    """What the options ask for: a view on stdout, a recording, or neither."""
+    """What the options ask for: a view on stdout, a recording, both sides in a capture file."""
 
     view: ViewName | None
     record: Path | None
+    pcap: Path | None
     only: tuple[str, ...] = ()
     """Words that narrow the view; the recording has everything."""
     changed: bool = False
@@ -53,8 +54,15 @@ only_option = click.option(
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --explain, --only, --view, --changed and --record; they arrive under these names."""
+    """Add what asks for views and files; --write-pcap arrives as `pcap`."""
     for option in (
+        click.option(
+            "--write-pcap",
+            "pcap",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Write both sides of the switch to a pcapng file for Wireshark (or to a FIFO).",
+        ),
         click.option(
             "--record",
             metavar="FILE",
@@ -80,6 +88,7 @@ def wanted(
     explain: bool,
     view: ViewName | None,
     record: Path | None,
+    pcap: Path | None,
     only: tuple[str, ...],
     changed: bool,
     config: Config,
@@ -89,8 +98,8 @@ def wanted(
         raise click.UsageError("--only narrows --explain or --view.", click.get_current_context())
     if changed and view != "diff":
         raise click.UsageError("--changed goes with --view diff.", click.get_current_context())
-    check_only(only, _hosts(config))
-    return Wanted(view or ("story" if explain else None), record, only, changed)
+    check_only(only, hosts(config))
+    return Wanted(view or ("story" if explain else None), record, pcap, only, changed)
 
 
 def check_only(only: tuple[str, ...], hosts: Mapping[str, str]) -> Only | None:
@@ -117,12 +126,12 @@ def write(lines: Iterable[str]) -> None:
 def live(what: Wanted, hub: Hub, clock: Callable[[], float]) -> Iterator[Callable[[float], None]]:
     """Yield what begins to explain a running switch; stop at the end, and say what was lost.
 
-    What begins raises CommandError if the recording cannot be written.
+    What begins raises CommandError if a file cannot be written.
     """
     started: list[Live] = []
 
     def begin(now: float) -> None:
-        if what.view is None and what.record is None:
+        if what.view is None and what.record is None and what.pcap is None:
             return
         from lb_switch.stream.live import Live
 
@@ -130,9 +139,9 @@ def live(what: Wanted, hub: Hub, clock: Callable[[], float]) -> Iterator[Callabl
         narrowed += ["--changed"] * what.changed
         view = None if what.view is None else [what.view, *narrowed]
         try:
-            started.append(Live(hub, now, view=view, record=what.record))
+            started.append(Live(hub, now, view=view, record=what.record, pcap=what.pcap))
         except OSError as error:
-            raise CommandError(f"{what.record}: {error.strerror}") from None
+            raise CommandError(f"{error.filename}: {error.strerror}") from None
 
     try:
         yield begin
@@ -219,7 +228,7 @@ class Offline:
             from lb_switch.stream.wires import not_routed
 
             self._encoder = Encoder(self._switch.listeners.number_of, not_routed)
-            self._untold.append(self._encoder.header(self._switch, _hosts(self._config), now))
+            self._untold.append(self._encoder.header(self._switch, hosts(self._config), now))
         return self._encoder
 
     def _show(self, name: ViewName, line: bytes) -> None:
@@ -248,7 +257,8 @@ class Offline:
                 raise CommandError(f"{self._what.record}: {error.strerror}") from None
 
 
-def _hosts(config: Config) -> dict[str, str]:
+def hosts(config: Config) -> dict[str, str]:
+    """Return the names of machines, by address."""
     from lb_switch.config.build import host_names
 
     return {str(ip): name for ip, name in host_names(config).items()}

@@ -63,6 +63,9 @@ class Subscription:
         self.dropped += 1
         self._untold += 1
 
+    def flush(self) -> None:
+        """Nothing to do: the control socket's own loop sends what waits."""
+
     def _put(self, line: bytes) -> None:
         self._waiting.append(line)
         self._size += len(line)

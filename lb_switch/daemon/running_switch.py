@@ -149,6 +149,7 @@ class RunningSwitch:
 
     def _tell_losses(self, now: float) -> None:
         self.loop.call_at(now + LOSSES_SECONDS, self._tell_losses)
+        self.hub.flush()
         losses = self.capture.losses()
         if losses != self._lost:
             self._lost = losses

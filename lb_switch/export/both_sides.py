@@ -9,9 +9,9 @@ switch is one hop), and partial L4 checksums completed (the comment says so).  A
 no damage but work left to the network card; shown as it stands it would be one false alarm per
 packet.
 
-    sides = BothSides(switch.virtual_servers.values())
-    accept(sides.head())
-    sides.put(event, time_ns, accept)       # for each PacketEvent
+    sides = BothSides(header)
+    write(sides.head())
+    write(sides.blocks(record, time_ns))       # for each record of the stream
 
 The format is draft-ietf-opsawg-pcapng.
 """
@@ -19,10 +19,9 @@ The format is draft-ietf-opsawg-pcapng.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from lb_switch.engine.events import PacketEvent, SentEvent
+from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.parse import ParseError, parse
 from lb_switch.engine.verdict import Reason
 from lb_switch.export.comment import line_of_sent, one_line
@@ -30,11 +29,8 @@ from lb_switch.export.names import Names
 from lb_switch.export.sides import RELEASED, Copy, copies, own_copy
 from lb_switch.files import pcapng
 from lb_switch.files.record import CapturedPacket, CaptureInterface
-from lb_switch.stream.wires import Routed, on_the_wires
-
-if TYPE_CHECKING:
-    from lb_switch.engine.packet.endpoint import IPAddress
-    from lb_switch.engine.servers import VirtualServer
+from lb_switch.stream.picture import Picture
+from lb_switch.stream.schema import DroppedRecord, Header, PacketRecord, Record, SentRecord
 
 RAW_IP = 101
 """LINKTYPE_RAW: the IP version stands in the packet itself."""
@@ -53,109 +49,90 @@ _HELD_FRAGMENTS = 1024
 
 
 class BothSides:
-    """Makes the blocks of one file.  `describe` tells a packet's story; `hosts` names addresses.
+    """Makes the blocks of one file, from a stream that keeps packets whole.
 
-    `routed` gives packets the TTLs that stood on the wires; without it they are as the engine saw
-    them.
+    `describe` tells a packet's story; it is also given the address of the packet's virtual server.
     """
 
     def __init__(
-        self,
-        virtual_servers: Iterable[VirtualServer],
-        hosts: Mapping[IPAddress, str] | None = None,
-        describe: Callable[[PacketEvent], str] = one_line,
-        routed: Routed | None = None,
+        self, header: Header, describe: Callable[[PacketRecord, str], str] = one_line
     ) -> None:
-        # A view of the switch's own collection, so that real servers added later are known too.
-        self._virtual_servers = virtual_servers
         self._describe = describe
-        self._routed = routed
-        self.names = Names(hosts)
+        self._picture = Picture(header)
+        self._names = Names(header.hosts)
         self._lost = [0, 0]
         self._held: OrderedDict[_FragmentKey | None, int] = OrderedDict()
+        self._real_servers = self._addresses()
 
     def head(self) -> bytes:
         """Return the blocks that open the file."""
         blocks = [pcapng.section_header(application="lb-switch", comment=_ABOUT)]
         for interface, description in zip(INTERFACES, _DESCRIPTIONS, strict=True):
             blocks.append(pcapng.interface_description(interface, description))
-        named = self.names.of_group(self._virtual_servers)
-        if named:
-            blocks.append(pcapng.name_resolution(named))
+        return b"".join(blocks) + self._fresh_names()
+
+    def blocks(self, record: Record, time_ns: int) -> bytes:
+        """Return what a record adds to the file, perhaps nothing.
+
+        `time_ns` counts from the epoch; raises struct.error for a time that the format cannot hold.
+        Where records are missing, the next packet on each side tells how many
+        (`frame.drop_count`): each was seen on both, or was dropped on one.
+        """
+        if isinstance(record, PacketRecord):
+            return self._packet(record, time_ns)
+        if isinstance(record, SentRecord):
+            copy = own_copy(record)
+            return self._block(copy, time_ns, f"{line_of_sent(record)} [{copy.remark}]")
+        if isinstance(record, DroppedRecord):
+            self._lost = [lost + record.count for lost in self._lost]
+        self._picture.take(record)
+        self._real_servers = self._addresses()
+        return self._fresh_names()
+
+    def _packet(self, packet: PacketRecord, time_ns: int) -> bytes:
+        named = [] if packet.connection is None else self._names.of_client(packet.connection)
+        blocks = [pcapng.name_resolution(named)] if named else []
+        group = self._picture.virtual_servers.get(packet.virtual_server or "")
+        story = self._describe(packet, "" if group is None else group.address)
+        if packet.reason == Reason.FRAGMENT_HELD.value:
+            self._remember(packet)
+        for copy in copies(packet, self._real_servers):
+            comment = f"{story} [{copy.remark}]" if copy.remark else story
+            blocks.append(self._block(copy, time_ns, comment, self._packet_id(packet, copy)))
         return b"".join(blocks)
 
-    def put(self, event: PacketEvent, time_ns: int, accept: Callable[[bytes], bool]) -> None:
-        """Offer the blocks, all together, to `accept`.
-
-        If that refuses, the next packet that is accepted tells how many are missing
-        (`frame.drop_count`).  `time_ns` counts from the epoch; raises struct.error for a time that
-        the format cannot hold.
-        """
-        if self._routed is not None:
-            event = on_the_wires(event, self._routed())
-        seen = self._copies(event)
-        fresh = self.names.of_packet(event)
-        data = pcapng.name_resolution(fresh) if fresh else b""
-        if accept(data + self._encode(event, time_ns, seen)):
-            for copy in seen:
-                self._lost[copy.side] = 0
-        else:
-            self.names.forget(fresh)
-            for copy in seen:
-                self._lost[copy.side] += 1
-
-    def put_sent(self, event: SentEvent, time_ns: int, accept: Callable[[bytes], bool]) -> None:
-        """Likewise for what the switch sent of its own accord: one block, without a packet id."""
-        copy = own_copy(event)
+    def _block(self, copy: Copy, time_ns: int, comment: str, packet_id: int | None = None) -> bytes:
         record = CapturedPacket(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
-        block = pcapng.enhanced_packet(
+        lost, self._lost[copy.side] = self._lost[copy.side], 0
+        return pcapng.enhanced_packet(
             record,
             copy.side,
-            comment=f"{line_of_sent(event)} [{copy.remark}]",
+            comment=comment,
             direction=copy.direction,
-            lost=self._lost[copy.side],
+            packet_id=packet_id,
+            lost=lost,
         )
-        self._lost[copy.side] = 0 if accept(block) else self._lost[copy.side] + 1
 
-    def _copies(self, event: PacketEvent) -> list[Copy]:
-        if event.direction is not None:
-            return list(copies(event, frozenset()))
-        real_servers = frozenset(
-            real_server.endpoint.ip.packed
-            for virtual_server in self._virtual_servers
-            for real_server in virtual_server.real_servers
+    def _fresh_names(self) -> bytes:
+        named = self._names.of_groups(self._picture.virtual_servers.values())
+        return pcapng.name_resolution(named) if named else b""
+
+    def _addresses(self) -> frozenset[bytes]:
+        return frozenset(
+            Endpoint.parse(real_server.address).ip.packed
+            for group in self._picture.virtual_servers.values()
+            for real_server in group.real_servers
         )
-        return list(copies(event, real_servers))
 
-    def _encode(self, event: PacketEvent, time_ns: int, seen: list[Copy]) -> bytes:
-        story = self._describe(event)
-        if event.verdict.reason is Reason.FRAGMENT_HELD:
-            self._remember(event)
-        lost = list(self._lost)
-        blocks = []
-        for copy in seen:
-            record = CapturedPacket(time_ns, INTERFACES[copy.side], copy.data, len(copy.data))
-            blocks.append(
-                pcapng.enhanced_packet(
-                    record,
-                    copy.side,
-                    comment=f"{story} [{copy.remark}]" if copy.remark else story,
-                    direction=copy.direction,
-                    packet_id=self._packet_id(event, copy),
-                    lost=lost[copy.side],
-                )
-            )
-            lost[copy.side] = 0
-        return b"".join(blocks)
-
-    def _packet_id(self, event: PacketEvent, copy: Copy) -> int:
+    def _packet_id(self, packet: PacketRecord, copy: Copy) -> int:
         """Return the number of the packet; for a released fragment, of its own arrival."""
         if copy.remark is RELEASED:
-            return self._held.pop(_fragment_key(event.before, copy.data), event.number)
-        return event.number
+            return self._held.pop(_fragment_key(packet.bytes_before, copy.data), packet.number)
+        return packet.number
 
-    def _remember(self, event: PacketEvent) -> None:
-        self._held[_fragment_key(event.before, event.before)] = event.number
+    def _remember(self, packet: PacketRecord) -> None:
+        before = packet.bytes_before
+        self._held[_fragment_key(before, before)] = packet.number
         if len(self._held) > _HELD_FRAGMENTS:
             self._held.popitem(last=False)
 

@@ -2,58 +2,56 @@
 
 from __future__ import annotations
 
-from lb_switch.engine.connections.tcp_state import Direction
-from lb_switch.engine.events import PacketEvent, SentEvent
-from lb_switch.engine.packet.flow_key import source_endpoint
+from lb_switch.stream.schema import PacketRecord, SentRecord
 from lb_switch.words import english as words
 
 
-def one_line(event: PacketEvent) -> str:
+def one_line(packet: PacketRecord, vip: str = "") -> str:
     """Return verdict, reason, who with whom, why this real server, and the state.
+
+    `vip` is the address and port of its virtual server.
 
     forward new_connection: 10.0.1.11:40000 to web 10.0.1.100:80 → 10.0.2.11:8080
     (next after 10.0.2.13:8080); SYN_RECV (60 s)
     """
-    verdict = event.verdict
-    line = f"{verdict.action.value} {verdict.reason.value}"
-    whom = _whom(event)
+    line = f"{packet.verdict} {packet.reason}"
+    whom = _whom(packet, vip)
     if whom:
         line = f"{line}: {whom}"
-    state = _state(event)
+    state = _state(packet)
     return f"{line}; {state}" if state else line
 
 
-def line_of_sent(event: SentEvent) -> str:
+def line_of_sent(sent: SentRecord) -> str:
     """Return whose connection it is about that the switch sent something of its own accord."""
-    client = source_endpoint(event.connection.original_key)
-    server = event.connection.real_server.endpoint
-    return f"sent by the switch: {client} with {server}, which is out of service"
+    ends = sent.connection
+    return f"sent by the switch: {ends.client} with {ends.real}, which is out of service"
 
 
-def _whom(event: PacketEvent) -> str:
-    virtual_server, connection = event.virtual_server, event.connection
-    group = f"{virtual_server.name} {virtual_server.endpoint}" if virtual_server else ""
-    if connection is None:
+def _whom(packet: PacketRecord, vip: str) -> str:
+    ends = packet.connection
+    group = "" if packet.virtual_server is None else f"{packet.virtual_server} {vip}"
+    if ends is None:
         return group
-    client = source_endpoint(connection.original_key)
-    server = connection.real_server.endpoint
-    if event.direction is Direction.REPLY:
-        return f"{server} → {group} to {client}"
-    why = ""
-    if event.choice is not None:
-        explanation = event.choice.explanation
-        chosen = str(event.choice.real_server.endpoint)
-        said = "the client had it before"
-        if explanation is not None:
-            said = words.choice(explanation.rule.value, explanation.facts, chosen)
-        why = f" ({said})"
-    return f"{client} to {group} → {server}{why}"
+    if packet.direction == "reply":
+        return f"{ends.real} → {group} to {ends.client}"
+    return f"{ends.client} to {group} → {ends.real}{_why(packet)}"
 
 
-def _state(event: PacketEvent) -> str:
-    if event.state is None:
+def _why(packet: PacketRecord) -> str:
+    choice = packet.choice
+    if choice is None:
         return ""
-    text = event.state.name
-    if event.old_state is not None and event.old_state is not event.state:
-        text = f"{event.old_state.name} → {text}"
-    return text if event.timeout is None else f"{text} ({event.timeout:g} s)"
+    said = "the client had it before"
+    if choice.rule is not None:
+        said = words.choice(choice.rule, choice.facts, choice.real_server or "")
+    return f" ({said})"
+
+
+def _state(packet: PacketRecord) -> str:
+    if packet.state is None:
+        return ""
+    text = packet.state
+    if packet.old_state not in {None, text}:
+        text = f"{packet.old_state} → {text}"
+    return text if packet.timeout is None else f"{text} ({packet.timeout:g} s)"

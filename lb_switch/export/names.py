@@ -6,16 +6,12 @@ A VIP is called as its virtual server, a real server `web-rs1` by its place in t
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
-from lb_switch.engine.events import PacketEvent
-from lb_switch.engine.packet.endpoint import IPAddress
-from lb_switch.engine.packet.flow_key import FlowKey
-
-if TYPE_CHECKING:
-    from lb_switch.engine.servers import VirtualServer
+from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
+from lb_switch.stream.schema import ConnectionEntry, VirtualServerEntry
 
 MAX_CLIENTS = 1000
 """Clients that get a name; all others stay numbers, so that a long run stays bounded."""
@@ -24,49 +20,42 @@ Named = list[tuple[IPAddress, str]]
 
 
 class Names:
-    """Hands out each address with its name once.  `hosts` outranks all other names."""
+    """Hands out each address with its name once.  `hosts`, by address, outrank all other names."""
 
-    def __init__(self, hosts: Mapping[IPAddress, str] | None = None) -> None:
-        self._hosts = {ip.packed: name for ip, name in (hosts or {}).items()}
-        self._told: dict[bytes, str] = {}
+    def __init__(self, hosts: Mapping[str, str]) -> None:
+        self._hosts = {ipaddress.ip_address(text): name for text, name in hosts.items()}
+        self._told: set[IPAddress] = set()
         self._clients = 0
 
-    def of_group(self, virtual_servers: Iterable[VirtualServer]) -> Named:
+    def of_groups(self, virtual_servers: Iterable[VirtualServerEntry]) -> Named:
         """Return names of VIPs and real servers that were not told of yet."""
         virtual_servers = tuple(virtual_servers)
         vips: dict[IPAddress, list[str]] = {}
         for virtual_server in virtual_servers:
-            vips.setdefault(virtual_server.endpoint.ip, []).append(virtual_server.name)
+            vips.setdefault(_ip(virtual_server.address), []).append(virtual_server.name)
         fresh = [(ip, "+".join(names)) for ip, names in vips.items()]
         for virtual_server in virtual_servers:
             for number, real_server in enumerate(virtual_server.real_servers, 1):
-                fresh.append((real_server.endpoint.ip, f"{virtual_server.name}-rs{number}"))
+                fresh.append((_ip(real_server.address), f"{virtual_server.name}-rs{number}"))
         return self._note(fresh)
 
-    def of_packet(self, event: PacketEvent) -> Named:
-        """Return the names that this packet brings: of its client, or of a group that grew."""
-        connection = event.connection
-        if connection is None:
+    def of_client(self, connection: ConnectionEntry) -> Named:
+        """Return the name of a connection's client, if it was not told of yet."""
+        client = _ip(connection.client)
+        if client in self._told or self._clients >= MAX_CLIENTS:
             return []
-        fresh: Named = []
-        virtual_server = event.virtual_server
-        if virtual_server and connection.real_server.endpoint.ip.packed not in self._told:
-            fresh += self.of_group([virtual_server])
-        client = FlowKey.of(connection.original_key).source
-        if client not in self._told and self._clients < MAX_CLIENTS:
-            self._clients += 1
-            fresh += self._note([(ipaddress.ip_address(client), f"client{self._clients}")])
-        return fresh
-
-    def forget(self, names: Named) -> None:
-        """Take back what could not be written: it will be told of again."""
-        for ip, _ in names:
-            del self._told[ip.packed]
+        self._clients += 1
+        return self._note([(client, f"client{self._clients}")])
 
     def _note(self, names: Named) -> Named:
         fresh: Named = []
         for ip, name in names:
-            if ip.packed not in self._told:
-                self._told[ip.packed] = self._hosts.get(ip.packed, name)
-                fresh.append((ip, self._told[ip.packed]))
+            if ip not in self._told:
+                self._told.add(ip)
+                fresh.append((ip, self._hosts.get(ip, name)))
         return fresh
+
+
+@functools.lru_cache(maxsize=4096)
+def _ip(endpoint: str) -> IPAddress:
+    return Endpoint.parse(endpoint).ip

@@ -15,16 +15,14 @@ retransmission to every analyser.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from lb_switch.engine.connections.tcp_state import Direction
-from lb_switch.engine.events import PacketEvent, SentEvent
 from lb_switch.engine.packet import checksum
 from lb_switch.engine.packet.parse import ParseError, parse
 from lb_switch.engine.packet.protocol import TCP, UDP
-from lb_switch.engine.verdict import Action
 from lb_switch.files.pcapng import INBOUND, OUTBOUND
+from lb_switch.stream.schema import PacketRecord, SentRecord
 
 
 class Side(enum.IntEnum):
@@ -55,34 +53,35 @@ ANSWER = "made by the switch"
 RELEASED = "held until the first fragment came"
 
 
-def copies(event: PacketEvent, real_servers: frozenset[bytes]) -> Iterator[Copy]:
+def copies(packet: PacketRecord, real_servers: Collection[bytes]) -> Iterator[Copy]:
     """Yield the packet as it came, as it left, and what the switch sent because of it.
 
     `real_servers` are packed addresses: they tell where a packet of no connection came from.
     """
-    arrived = _arrival(event, real_servers)
-    yield _copy(arrived, INBOUND, event.before, event.partial)
-    action = event.verdict.action
-    if action is Action.FORWARD:
-        yield _copy(arrived.other, OUTBOUND, event.after, event.partial)
-    for packet in event.verdict.packets:
-        if action is Action.REPLY:
-            back = _destination(packet) == _source(event.before)
-            yield Copy(arrived if back else arrived.other, OUTBOUND, packet, ANSWER)
-        elif action is Action.FORWARD:
-            yield Copy(arrived.other, OUTBOUND, packet, RELEASED)
+    before = packet.bytes_before
+    arrived = _arrival(packet, before, real_servers)
+    yield _copy(arrived, INBOUND, before, packet.partial)
+    if packet.verdict == "forward":
+        yield _copy(arrived.other, OUTBOUND, packet.bytes_after, packet.partial)
+    for each in packet.sent:
+        sent = each.bytes_sent
+        if packet.verdict == "reply":
+            back = _destination(sent) == _source(before)
+            yield Copy(arrived if back else arrived.other, OUTBOUND, sent, ANSWER)
+        elif packet.verdict == "forward":
+            yield Copy(arrived.other, OUTBOUND, sent, RELEASED)
 
 
-def own_copy(event: SentEvent) -> Copy:
+def own_copy(sent: SentRecord) -> Copy:
     """Return the one copy of a packet that the switch sent of its own accord."""
-    side = Side.SERVER if event.direction is Direction.ORIGINAL else Side.CLIENT
-    return Copy(side, OUTBOUND, event.packet, ANSWER)
+    side = Side.SERVER if sent.direction == "original" else Side.CLIENT
+    return Copy(side, OUTBOUND, sent.bytes_sent, ANSWER)
 
 
-def _arrival(event: PacketEvent, real_servers: frozenset[bytes]) -> Side:
-    if event.direction is not None:
-        return Side.CLIENT if event.direction is Direction.ORIGINAL else Side.SERVER
-    return Side.SERVER if _source(event.before) in real_servers else Side.CLIENT
+def _arrival(packet: PacketRecord, before: bytes, real_servers: Collection[bytes]) -> Side:
+    if packet.direction is not None:
+        return Side.CLIENT if packet.direction == "original" else Side.SERVER
+    return Side.SERVER if _source(before) in real_servers else Side.CLIENT
 
 
 def _source(packet: bytes) -> bytes:

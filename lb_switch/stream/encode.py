@@ -20,6 +20,7 @@ from lb_switch.engine.events import (
     SettingsEvent,
     VirtualServerEvent,
 )
+from lb_switch.engine.listeners import WHOLE
 from lb_switch.engine.outcome import Choice
 from lb_switch.engine.packet.flow_key import destination_endpoint, source_endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
@@ -33,7 +34,7 @@ from lb_switch.stream.wires import Routed, on_the_wires
 Object = dict[str, Any]
 
 MOST_SENT = 4
-"""Of the packets that a verdict sends besides, so many are told in full."""
+"""Of the packets that a verdict sends besides, so many are told, unless packets are kept whole."""
 
 _CONNECTIONS_KEPT = 8192
 """Connections whose text is kept ready."""
@@ -111,9 +112,11 @@ class Encoder:
         old_state, state, timeout = event.old_state, event.state, event.timeout
         group = event.virtual_server
         choice = _choice(event)
-        sent = [
-            {"length": len(packet), "data": packet[:keep].hex()} for packet in packets[:MOST_SENT]
-        ]
+        told = packets if keep >= WHOLE else packets[:MOST_SENT]
+        sent = [{"length": len(packet), "data": packet[:keep].hex()} for packet in told]
+        kept = after[:keep]
+        if keep > SNAP and before[SNAP:keep] == after[SNAP:keep]:
+            kept = after[:SNAP]  # translated headers; bulk traffic would be told twice
         return (
             f'{{"event":"packet","time":{event.time!r},"number":{event.number}'
             f',"verdict":"{action._value_}","reason":"{reason._value_}"'
@@ -126,7 +129,7 @@ class Encoder:
             f',"choice":{"null" if choice is None else _to_text(choice)}'
             f',"partial":{"true" if event.partial else "false"},"length":{event.length}'
             f',"before":"{before[:keep].hex()}"'
-            f',"after":{"null" if before == after else _quoted(after[:keep].hex())}'
+            f',"after":{"null" if before == after else _quoted(kept.hex())}'
             f',"sent":{_to_text(sent) if sent else "[]"},"sent_count":{len(packets)}}}\n'
         ).encode()
 

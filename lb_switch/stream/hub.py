@@ -30,13 +30,16 @@ _log = logging.getLogger(__name__)
 
 
 class Reader(Protocol):
-    """Takes lines.  Neither method may block or raise."""
+    """Takes lines.  No method may block or raise."""
 
     def put(self, line: bytes) -> None:
         """Take a line, or count it as lost."""
 
     def drop(self) -> None:
         """Count a line that could not be made."""
+
+    def flush(self) -> object:
+        """Pass on what waits, now that some time has gone by."""
 
 
 class Hub:
@@ -85,6 +88,11 @@ class Hub:
         for reader, interest in self._readers:
             if interest.servers:
                 reader.put(line)
+
+    def flush(self) -> None:
+        """Let every reader pass on what waits, where no event comes to push it."""
+        for reader, _ in tuple(self._readers):
+            reader.flush()
 
     def present(self, connection: Connection, now: float) -> bytes:
         """Return the line of a connection that is in the table."""

@@ -2,7 +2,8 @@
 
 The datapath makes each event a line and puts it into pipes; that is all it does.  At the other end
 of one is `lb-switch explain` itself, which renders (`--explain`), of another `relay`, which writes
-the recording (`--record`).
+the recording (`--record`), of a third `export`, which writes both sides for Wireshark
+(`--write-pcap`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import logging
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from lb_switch import interpreter
-from lb_switch.engine.listeners import EVERYTHING
+from lb_switch.engine.listeners import EVERYTHING, PACKETS, Interest
 from lb_switch.files.private_file import open_to_write
 from lb_switch.stream import encode
 from lb_switch.stream.hub import Hub
@@ -28,20 +30,32 @@ PATIENCE = 5.0
 """Seconds that a reader gets at the end to take and show what waits in its pipe."""
 
 
+RECORDED = EVERYTHING._replace(keep=SNAP)
+"""What a recording, and a view of one, is made of."""
+WRITTEN = PACKETS._replace(servers=True)
+"""What a capture file is made of: whole packets, and whose addresses they have."""
+
+
 class Broadcast:
     """Outlets of a hub, each with a process at its other end; a line for each event into every one.
 
     An outlet whose reader is gone reads no more; the engine tells nothing that nobody wants.
     """
 
-    def __init__(self, hub: Hub, outlets: Sequence[PipeOutlet], now: float) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        outlets: Sequence[PipeOutlet],
+        now: float,
+        interest: Interest = RECORDED,
+    ) -> None:
         self.outlets = tuple(outlets)
         self._hub = hub
         self._readers = [_Outlet(hub, outlet) for outlet in self.outlets]
-        header = hub.header(SNAP, now)
+        header = hub.header(interest.keep, now)
         for reader in self._readers:
             reader.put(header)
-            hub.add(reader, EVERYTHING._replace(keep=SNAP))
+            hub.add(reader, interest)
 
     def finish(self, now: float, patience: float) -> None:
         """Read no more, write the last line into every outlet, and close them."""
@@ -71,6 +85,9 @@ class _Outlet:
 
     def drop(self) -> None:
         self.outlet.drop()
+
+    def flush(self) -> None:
+        self.outlet.flush()
 
 
 _PACKET = b'{"event":"packet"'
@@ -113,9 +130,9 @@ class Live:
     """What `lb-switch run` holds while its packets explain themselves.
 
     view: the arguments of `lb-switch explain` that show them on stdout; None: nothing is shown.
-    record: the file that is written; None: none.
+    record, pcap: the recording and the capture file that are written; None: none.
     patience: seconds that each reader gets at the end.
-    Raises OSError if the file cannot be opened.
+    Raises OSError, which names the file, if one cannot be opened.
     """
 
     def __init__(
@@ -125,21 +142,30 @@ class Live:
         *,
         view: Sequence[str] | None,
         record: Path | None,
+        pcap: Path | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self._patience = patience
         self._readers: list[Reader] = []
+        self._broadcasts: list[Broadcast] = []
         if record is not None:
-            self._readers.append(_recorder(record))
+            self._readers.append(_writer(record, "lb_switch.stream.relay"))
         if view is not None:
             arguments = ["lb_switch", "explain", *view, "--from", "-"]
             self._readers.append(Reader("the view", arguments))
-        outlets = [reader.outlet for reader in self._readers]
-        self._broadcast = Broadcast(hub, outlets, now)
+        if self._readers:
+            outlets = [reader.outlet for reader in self._readers]
+            self._broadcasts.append(Broadcast(hub, outlets, now))
+        if pcap is not None:
+            epoch_ns = time.time_ns() - time.monotonic_ns()
+            writer = _writer(pcap, "lb_switch.export", str(pcap), str(epoch_ns))
+            self._readers.append(writer)
+            self._broadcasts.append(Broadcast(hub, [writer.outlet], now, WRITTEN))
 
     def close(self, now: float) -> list[str]:
         """Tell the end, wait for the readers, return a line for each that missed something."""
-        self._broadcast.finish(now, self._patience)
+        for broadcast in self._broadcasts:
+            broadcast.finish(now, self._patience)
         lines = []
         for reader in self._readers:
             well, outlet = reader.wait(self._patience), reader.outlet
@@ -151,9 +177,12 @@ class Live:
         return lines
 
 
-def _recorder(path: Path) -> Reader:
-    module = "lb_switch.stream.relay"
-    if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
-        return Reader(str(path), [module, str(path)])
-    with open(open_to_write(path), "wb") as file:
-        return Reader(str(path), [module], stdout=file.fileno())
+def _writer(path: Path, *module: str) -> Reader:
+    """Start a module that writes a file: its stdout, or a FIFO, which it opens itself."""
+    try:
+        if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
+            return Reader(str(path), [*module, str(path)])
+        with open(open_to_write(path), "wb") as file:
+            return Reader(str(path), module, stdout=file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -22,10 +22,15 @@ def copy(source: int, target: int) -> None:
             data = data[os.write(target, data) :]
 
 
-def main() -> int:
-    """Exit code 0: everything was copied.  1: it was not, and stderr says why."""
+def outlive_the_switch() -> None:
+    """Let signals pass that end the switch: what it tells until then is still to be written."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+
+
+def main() -> int:
+    """Exit code 0: everything was copied.  1: it was not, and stderr says why."""
+    outlive_the_switch()
     name = sys.argv[1] if len(sys.argv) > 1 else "the recording"
     try:
         copy(0, os.open(name, os.O_WRONLY) if len(sys.argv) > 1 else 1)

@@ -159,6 +159,11 @@ class SentPacket(Entry):
     data: Hex
     """Its beginning, at most `snap` bytes."""
 
+    @property
+    def bytes_sent(self) -> bytes:
+        """The packet, as far as it was kept."""
+        return bytes.fromhex(self.data)
+
 
 class PacketRecord(Entry):
     """One packet was handled."""
@@ -187,9 +192,9 @@ class PacketRecord(Entry):
     before: Hex
     """The packet as it came, at most `snap` bytes."""
     after: Hex | None
-    """As it went on; None: unchanged."""
+    """As it went on; None: unchanged.  What it lacks at the end is as in `before`."""
     sent: tuple[SentPacket, ...] = Field(strict=False)
-    """The first few packets that were sent besides."""
+    """The first few packets that were sent besides; all of them, where packets are kept whole."""
     sent_count: Number
     """How many there were."""
 
@@ -201,7 +206,9 @@ class PacketRecord(Entry):
     @property
     def bytes_after(self) -> bytes:
         """The packet as it went on, as far as it was kept."""
-        return bytes.fromhex(self.before if self.after is None else self.after)
+        if self.after is None:
+            return self.bytes_before
+        return bytes.fromhex(self.after + self.before[len(self.after) :])
 
     @property
     def whole(self) -> bool:

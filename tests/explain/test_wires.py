@@ -10,14 +10,12 @@ from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import IPv6
 
 from lb_switch.engine.events import Event, PacketEvent
-from lb_switch.export.both_sides import BothSides
-from lb_switch.export.file_outlet import FileOutlet
-from lb_switch.export.pcapng_file import LiveListener
 from lb_switch.files.pcap import open_capture
 from lb_switch.stream import encode
 from lb_switch.stream.encode import Encoder
 from lb_switch.stream.wires import on_the_wires
 from tests.explain import told
+from tests.support.both_sides import BothSidesFile
 from tests.support.dialogue import (
     CLIENT,
     CLIENT6,
@@ -132,23 +130,16 @@ def test_diff_and_pcapng_tell_the_same(
     switch = make_switch(vip, rips)
     encoder = Encoder(switch.listeners.number_of, lambda: routed)
     lines = [encoder.header(switch, {}, 0.0)]
-    outlet = FileOutlet(tmp_path / "both.pcapng")
-    sides = BothSides(switch.virtual_servers.values(), routed=lambda: routed)
-    listener = LiveListener(sides, outlet, 0)
-
-    def listen(event: Event) -> None:
-        lines.append(encoder.encode(event))
-        listener(event)
-
-    switch.listen(listen)
+    both = BothSidesFile(tmp_path / "both.pcapng", switch, routed=lambda: routed)
+    switch.listen(lambda event: lines.append(encoder.encode(event)))
     for packet in (tcp(client, vip, "S"), tcp(rips[0], client, "SA")):
         send(switch, with_ttl(packet, 63 if routed else 64))
-    outlet.close()
+    both.close()
     lines.append(encode.end(1.0, 2, 0))
     name = "time to live" if vip is VIP else "hop limit"
     rows = [line for line in told.shown("diff", lines) if line.startswith(f"    {name}")]
     assert rows == [f"    {name:<18} {64:<27} ≠ 63 (the switch is one hop)"] * 2
-    with open_capture(outlet.name) as file:
+    with open_capture(both.path) as file:
         assert [ttl(record.data) for record in file] == [64, 63, 64, 63]
     walked = "\n".join(told.shown("diff", lines, checksum=True))
     assert "✗" not in walked

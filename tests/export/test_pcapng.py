@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,55 +10,40 @@ import pytest
 from scapy.layers.inet import IP, fragment
 from scapy.layers.inet6 import IPv6
 
+from lb_switch.engine.changes import AddRealServer
 from lb_switch.engine.events import Event, PacketEvent
 from lb_switch.engine.packet.checksum import ones_complement_sum
-from lb_switch.engine.switch import Switch
+from lb_switch.engine.servers import RealServer
 from lb_switch.export.both_sides import BothSides
 from lb_switch.export.comment import one_line
-from lb_switch.export.file_outlet import FileOutlet
-from lb_switch.export.pcapng_file import LiveListener, RecordedFile
+from lb_switch.export.pcapng_file import RecordedFile
 from lb_switch.files.pcap import open_capture
 from lb_switch.files.record import CaptureFileError
+from lb_switch.stream import encode
+from lb_switch.stream.encode import MOST_SENT
+from lb_switch.stream.schema import PacketRecord, decode
+from tests.explain.told import Teller
 from tests.support import tshark
-from tests.support.dialogue import CLIENT, CLIENT6, RIPS6, VIP, VIP6, Dialogue, make_switch, send
+from tests.support.both_sides import BothSidesFile
+from tests.support.dialogue import (
+    CLIENT,
+    CLIENT6,
+    RIPS6,
+    VIP,
+    VIP6,
+    Dialogue,
+    endpoint,
+    make_switch,
+    send,
+)
 from tests.support.packets import dissect, recomputed, tcp, udp
 
-EPOCH_NS = 1_700_000_000_000_000_000
-
-
-class File:
-    """A switch whose packets go to a file; `close` it, then ask tshark."""
-
-    def __init__(self, path: Path, switch: Switch, hosts: dict[str, str] | None = None) -> None:
-        self.path = path
-        self.events: list[PacketEvent] = []
-        self.outlet = FileOutlet(path)
-        named = {ipaddress.ip_address(ip): name for ip, name in (hosts or {}).items()}
-        sides = BothSides(switch.virtual_servers.values(), named)
-        self.listener = LiveListener(sides, self.outlet, EPOCH_NS)
-        switch.listen(self._note)
-
-    def _note(self, event: Event) -> None:
-        self.listener(event)
-        if isinstance(event, PacketEvent):
-            self.events.append(event)
-
-    def close(self) -> None:
-        self.outlet.close()
-        assert self.listener.complaint == ""
-
-    def rows(self, *fields: str, only: str = "") -> list[tuple[str, ...]]:
-        tshark.need_tshark()
-        self.close()
-        return tshark.rows(self.path, *fields, only=only)
-
-
-Open = Callable[..., File]
+Open = Callable[..., BothSidesFile]
 
 
 @pytest.fixture
 def both(tmp_path: Path) -> Open:
-    return lambda switch, **options: File(tmp_path / "both.pcapng", switch, **options)
+    return lambda switch, **options: BothSidesFile(tmp_path / "both.pcapng", switch, **options)
 
 
 def converse(talk: Dialogue) -> None:
@@ -174,7 +158,7 @@ def test_ipv6(both: Open) -> None:
 # -- what is not simply forwarded --------------------------------------------------------------
 
 
-def seen(file: File) -> list[tuple[str, ...]]:
+def seen(file: BothSidesFile) -> list[tuple[str, ...]]:
     return file.rows("frame.packet_id", "frame.interface_name", "frame.packet_flags_direction")
 
 
@@ -312,29 +296,13 @@ def test_a_checksum_that_arrived_wrong_is_shown_wrong(both: Open) -> None:
 # -- losses and faults -------------------------------------------------------------------------
 
 
-def test_what_the_disk_could_not_take_is_told_in_the_file(tmp_path: Path) -> None:
+def test_what_the_stream_has_lost_is_told_in_the_file(both: Open) -> None:
     switch = make_switch()
-    sides = BothSides(switch.virtual_servers.values())
-    out = bytearray(sides.head())
-    answers = iter([True, False, False, True, True])
-
-    def accept(data: bytes) -> bool:
-        accepted = next(answers)
-        if accepted:
-            out.extend(data)
-        return accepted
-
-    def note(event: Event) -> None:
-        if isinstance(event, PacketEvent):
-            sides.put(event, EPOCH_NS, accept)
-
-    switch.listen(note)
+    file = both(switch)
     for number in range(5):
         Dialogue(switch, client=(f"10.0.1.{number + 20}", 999)).client("S")
-    path = tmp_path / "lossy.pcapng"
-    path.write_bytes(out)
-    tshark.need_tshark()
-    shown = tshark.rows(path, "frame.packet_id", "frame.interface_name", "frame.drop_count")
+    file.lines[2:4] = [encode.dropped(2)]
+    shown = file.rows("frame.packet_id", "frame.interface_name", "frame.drop_count")
     assert shown == [
         ("1", "client-side", ""),
         ("1", "server-side", ""),
@@ -343,28 +311,54 @@ def test_what_the_disk_could_not_take_is_told_in_the_file(tmp_path: Path) -> Non
         ("5", "client-side", ""),
         ("5", "server-side", ""),
     ]
-    hosts = [name for (name,) in tshark.rows(path, "ip.src_host", only="frame.packet_id == 4")]
-    assert hosts == ["client4"] * 2, "a name that was refused with its packet comes later"
+    # A client is called by the order in which they are seen here.
+    hosts = [name for (name,) in file.rows("ip.src_host", only="frame.packet_id == 4")]
+    assert hosts == ["client2"] * 2
 
 
-def test_a_story_that_fails_costs_no_packet(tmp_path: Path) -> None:
+def test_a_story_that_fails_costs_no_packet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(packet: PacketRecord, vip: str) -> str:
+        if packet.number < 3:
+            raise RuntimeError("a bug")
+        return "a story"
+
     switch = make_switch()
-    outlet = FileOutlet(tmp_path / "both.pcapng")
-
-    def fail(event: PacketEvent) -> str:
-        raise RuntimeError("a bug")
-
-    listener = LiveListener(
-        BothSides(switch.virtual_servers.values(), describe=fail), outlet, EPOCH_NS
-    )
-    switch.listen(listener)
+    file = BothSidesFile(tmp_path / "both.pcapng", switch, make=lambda head: BothSides(head, fail))
     talk = Dialogue(switch)
-    assert talk.client("S").packet.dst == "10.0.2.11"
-    assert talk.server("SA").packet.src == VIP[0]
-    outlet.close()
-    assert listener.complaint == (
-        f"{tmp_path}/both.pcapng: 2 packets not written: an internal error"
-    )
+    talk.handshake()
+    file.close()
+    assert file.faults == 2
+    assert [record.message for record in caplog.records] == [
+        f"a packet is not written to {file.path}"
+    ]
+    with open_capture(file.path) as records:
+        assert len(list(records)) == 2
+
+
+def test_all_of_many_fragments_that_were_held_are_in_the_file(both: Open) -> None:
+    """A recording tells only a few packets of one verdict; here all are wanted, whole."""
+    switch = make_switch()
+    file = both(switch)
+    first, *later = map(bytes, fragment(IP(udp(CLIENT, VIP, bytes(9000))), fragsize=1000))
+    for each in later:
+        send(switch, each)
+    send(switch, first)
+    assert len(later) > MOST_SENT
+    assert len(file.rows("frame.number")) == 2 * (1 + len(later))
+    assert file.rows("udp.length", only='frame.interface_name == "server-side" and udp') == [
+        ("9008",)
+    ]
+
+
+def test_a_real_server_that_comes_later_has_a_name(both: Open) -> None:
+    switch = make_switch()
+    file = both(switch)
+    group = switch.virtual_servers["web"]
+    switch.change(AddRealServer(group, RealServer(endpoint(("10.0.2.14", 8080)))), 1.0)
+    send(switch, tcp(("10.0.2.14", 555), ("192.0.2.1", 80), "S"))
+    assert file.rows("frame.interface_name", "ip.src_host") == [("server-side", "web-rs4")]
 
 
 def test_a_recorded_time_before_1970_is_one_clear_line(tmp_path: Path) -> None:
@@ -376,7 +370,7 @@ def test_a_recorded_time_before_1970_is_one_clear_line(tmp_path: Path) -> None:
     assert isinstance(event, PacketEvent)
     path = tmp_path / "both.pcapng"
     with (
-        RecordedFile(path, BothSides(switch.virtual_servers.values())) as file,
+        RecordedFile(path, switch) as file,
         pytest.raises(CaptureFileError) as caught,
     ):
         file.note(event, 1, -1_000_000_000)
@@ -388,14 +382,16 @@ def test_a_recorded_time_before_1970_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_the_line_says_who_whom_why_and_what_changed() -> None:
     switch = make_switch(scheduler="lc")
-    lines: list[str] = []
-    switch.listen(
-        lambda event: lines.append(one_line(event)) if isinstance(event, PacketEvent) else None
-    )
+    teller = Teller(switch)
     talk = Dialogue(switch)
     talk.handshake()
     talk.client("R")
     send(switch, bytes(IPv6(src="2001:db8::1", dst="2001:db8::2", nh=59)))
+    lines = [
+        one_line(each, "10.0.1.100:80")
+        for each in map(decode, teller.finish(1.0)[1:])
+        if isinstance(each, PacketRecord)
+    ]
     client, server = "10.0.1.11:40000", "10.0.2.11:8080"
     there = f"{client} to web 10.0.1.100:80 → {server}"
     why = "fewest active connections: 0, its turn among 3 equals"

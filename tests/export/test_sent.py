@@ -12,13 +12,10 @@ from lb_switch.explain.selection import Selection
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
 from lb_switch.explain.views import make
-from lb_switch.export.both_sides import BothSides
-from lb_switch.export.file_outlet import FileOutlet
-from lb_switch.export.pcapng_file import LiveListener
 from lb_switch.stream.recording import Recording
 from lb_switch.stream.schema import ConnectionRecord, PacketRecord, SentRecord
 from tests.explain.told import Teller
-from tests.support import tshark
+from tests.support.both_sides import BothSidesFile
 from tests.support.dialogue import CLIENT, RIPS, VIP, Dialogue, make_switch
 from tests.support.packets import dissect
 
@@ -94,24 +91,17 @@ def test_the_ladder_draws_it_in_the_connections_own_lanes() -> None:
 
 
 def test_both_sides_have_it(tmp_path: Path) -> None:
-    tshark.need_tshark()
     switch = make_switch()
-    outlet = FileOutlet(tmp_path / "both.pcapng")
-    listener = LiveListener(BothSides(switch.virtual_servers.values()), outlet, 10**18)
-    switch.listen(listener)
+    file = BothSidesFile(tmp_path / "both.pcapng", switch)
     waits(switch)
-    outlet.close()
-    assert listener.complaint == ""
-    rows = tshark.rows(
-        tmp_path / "both.pcapng", "frame.interface_name", "ip.src", "ip.dst", "tcp.flags.reset"
-    )
+    rows = file.rows("frame.interface_name", "ip.src", "ip.dst", "tcp.flags.reset")
     assert rows[-4:] == [
         ("client-side", VIP[0], CLIENT[0], "0"),
         ("client-side", CLIENT[0], VIP[0], "0"),
         ("client-side", VIP[0], CLIENT[0], "1"),
         ("server-side", CLIENT[0], RIPS[0][0], "1"),
     ]
-    (comment,) = tshark.rows(tmp_path / "both.pcapng", "frame.comment")[-4]
+    (comment,) = file.rows("frame.comment")[-4]
     assert comment == (
         "sent by the switch: 10.0.1.11:40000 with 10.0.2.11:8080, which is out of service"
         " [made by the switch]"

@@ -53,6 +53,9 @@ class Watched:
     def drop(self) -> None:
         raise AssertionError("an event could not be told")
 
+    def flush(self) -> None:
+        pass
+
     def check(self) -> None:
         """Compare with what `show` says."""
         self.live.now += 0.25

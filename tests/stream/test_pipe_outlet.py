@@ -29,7 +29,7 @@ def fill(outlet: PipeOutlet) -> int:
 
 
 def test_lines_come_out_as_they_went_in(pipe: tuple[int, int]) -> None:
-    outlet = PipeOutlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x", backlog=0)
     outlet.put(b"one\n")
     outlet.put(b"two\n")
     outlet.close()
@@ -38,7 +38,7 @@ def test_lines_come_out_as_they_went_in(pipe: tuple[int, int]) -> None:
 
 
 def test_a_full_pipe_drops_counts_and_tells(pipe: tuple[int, int]) -> None:
-    outlet = PipeOutlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x", backlog=0)
     taken = fill(outlet)
     for _ in range(99):
         outlet.put(LINE)
@@ -57,7 +57,7 @@ def test_a_full_pipe_drops_counts_and_tells(pipe: tuple[int, int]) -> None:
 
 
 def test_a_line_that_fits_in_part_is_finished_first(pipe: tuple[int, int]) -> None:
-    outlet = PipeOutlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x", backlog=0)
     long = b"y" * 300_001 + b"\n"
     put = 0
     while not outlet.dropped:
@@ -73,8 +73,51 @@ def test_a_line_that_fits_in_part_is_finished_first(pipe: tuple[int, int]) -> No
     assert lines[-2:] == [b"next\n", b"last\n"]
 
 
+def test_a_burst_waits_for_room(pipe: tuple[int, int]) -> None:
+    """Up to the backlog; then it is passed on bit by bit, with what comes, or with time."""
+    outlet = PipeOutlet(pipe[1], "x", backlog=20 << 20)
+    taken = fill(outlet)
+    assert taken * len(LINE) > 20 << 20
+    data = drain(pipe[0])
+    while outlet.flush():
+        data += drain(pipe[0])
+    outlet.put(b"next\n")
+    outlet.close()
+    lines = (data + drain(pipe[0])).splitlines(keepends=True)
+    assert lines[:taken] == [LINE] * taken
+    assert [json.loads(line) for line in lines[taken:-1]] == [{"event": "dropped", "count": 1}]
+    assert lines[-1] == b"next\n"
+
+
+def test_one_event_pays_for_a_part_of_what_waits_only(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlet = PipeOutlet(pipe[1], "x", backlog=4 << 20)
+    fill(outlet)
+    drain(pipe[0])
+    written: list[int] = []
+    write = os.write
+
+    def note(descriptor: int, data: bytes) -> int:
+        written.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", note)
+    outlet.put(LINE)
+    assert len(LINE) < sum(written) < 600_000
+
+
+def test_what_waits_at_the_end_is_counted(pipe: tuple[int, int]) -> None:
+    outlet = PipeOutlet(pipe[1], "x", backlog=100_000)
+    taken = fill(outlet)
+    outlet.close()
+    lines = drain(pipe[0]).splitlines(keepends=True)
+    whole = [line for line in lines if line == LINE]
+    assert len(whole) + outlet.dropped == taken + 1
+
+
 def test_a_dead_reader_costs_nothing_more(pipe: tuple[int, int]) -> None:
-    outlet = PipeOutlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x", backlog=0)
     os.close(pipe[0])
     outlet.put(LINE)
     assert outlet.dead
@@ -85,10 +128,11 @@ def test_a_dead_reader_costs_nothing_more(pipe: tuple[int, int]) -> None:
 
 
 def test_the_end_waits_for_a_slow_reader_but_not_for_ever(pipe: tuple[int, int]) -> None:
-    outlet = PipeOutlet(pipe[1], "x")
+    outlet = PipeOutlet(pipe[1], "x", backlog=0)
     fill(outlet)
     long = b"z" * 5000 + b"\n"
     assert not outlet.finish(long, 0.05)
+    assert outlet.dropped == 1, "the rest waits on"
     collected: list[bytes] = []
     reader = threading.Thread(target=lambda: collected.append(_read_all(pipe[0])))
     reader.start()

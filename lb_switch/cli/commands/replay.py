@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lb_switch import examples
-from lb_switch.cli import explaining, output_files, render, write_pcap
+from lb_switch.cli import explaining, output_files, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Write what would leave the switch; pcapng if the name ends in .pcapng, else pcap.",
 )
-@write_pcap.option
 @explaining.options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per packet.")
 def command(
@@ -68,8 +67,9 @@ def command(
     config, capture = _files(config, capture, example)
     output_files.check([config, capture], [target, pcap, record])
     loaded = load_config(config)
-    what = explaining.wanted(explain, view, record, only, changed, loaded)
+    what = explaining.wanted(explain, view, record, pcap, only, changed, loaded)
     from lb_switch.config.build import build
+    from lb_switch.export.pcapng_file import RecordedFile
     from lb_switch.files.pcap import create_capture, open_capture
     from lb_switch.files.record import CaptureFileError
     from lb_switch.replay import Replay
@@ -79,9 +79,9 @@ def command(
             records = files.enter_context(open_capture(capture))
             out = files.enter_context(create_capture(target, like=records)) if target else None
             switch = build(loaded)
-            both = pcap and write_pcap.recorded(pcap, switch, loaded)
-            if both:
-                files.enter_context(both)
+            both = None
+            if pcap:
+                both = files.enter_context(RecordedFile(pcap, switch, explaining.hosts(loaded)))
             told = files.enter_context(explaining.Offline(what, switch, loaded))
             replay = Replay(switch, records)
             for result in replay:

@@ -15,7 +15,6 @@ from lb_switch.cli import (
     output_files,
     privileges,
     render,
-    write_pcap,
 )
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError, debugging
@@ -40,7 +39,6 @@ what it takes to run `ip` at the end, without which the host would keep our rule
     type=click.Choice(["tun", "nfqueue"]),
     help="How packets reach the switch, instead of what CONFIG says.",
 )
-@write_pcap.option
 @explaining.options
 @click.option(
     "--check-invariants",
@@ -87,15 +85,14 @@ def command(
     privileges.require_descriptors(DESCRIPTORS)
     level = logging.DEBUG if debugging() else logging.WARNING
     logging.basicConfig(format="lb-switch: %(message)s", level=level)
-    what = explaining.wanted(explain, view, record, only, changed, loaded)
-    _serve(loaded, config.absolute(), name, pcap, what, check_invariants)
+    what = explaining.wanted(explain, view, record, pcap, only, changed, loaded)
+    _serve(loaded, config.absolute(), name, what, check_invariants)
 
 
 def _serve(
     config: Config,
     path: Path,
     capture_name: str,
-    pcap: Path | None,
     what: explaining.Wanted,
     check_invariants: bool,
 ) -> None:
@@ -121,10 +118,7 @@ def _serve(
         check_invariants=check_invariants,
     )
     try:
-        with (
-            write_pcap.live(pcap, running.switch, config, lambda: running.capture.routed),
-            explaining.live(what, running.hub, running.loop.now) as begin_to_explain,
-        ):
+        with explaining.live(what, running.hub, running.loop.now) as begin_to_explain:
             running.run(begin_to_explain)
     except (HostError, SocketInUseError, BrokenInvariantError) as error:
         raise CommandError(str(error)) from None
