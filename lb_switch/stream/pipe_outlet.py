@@ -96,6 +96,7 @@ class PipeOutlet:
         waiter.register(self._descriptor, select.POLLOUT)
         while self._waiting and not self.dead:
             if not self.flush() and not self.dead and not waiter.poll(patience * 1000):
+                self._bytes -= len(self._waiting.pop())
                 return False
         return not self.dead
 
