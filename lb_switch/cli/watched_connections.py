@@ -2,73 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-Row = dict[str, Any]
-
-_Key = tuple[str, str, str, str]
+from lb_switch.stream.schema import ConnectionEntry, ConnectionRecord, Record
 
 
 class _Seen(NamedTuple):
-    row: Row
+    entry: ConnectionEntry
+    state: str
     since: float | None
-    """When it was seen first; None: it was there when the watching began."""
+    """When it was opened; None: it was there when the watching began."""
     gone: float | None = None
-    """When it was seen no more."""
+    """When it left the table."""
 
 
 class WatchedConnections:
-    """Keeps from look to look what a single look cannot tell: age, and what has ended.
+    """Reads a stream of connections.
 
-    `recent`: seconds for which those that ended stay in sight.
+    `hosts`: names by address.  `recent`: seconds for which those that ended stay in sight.
+    `only` says of which connections it is; `clock` returns seconds.
     """
 
-    def __init__(self, recent: float) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, str],
+        recent: float,
+        only: Callable[[ConnectionEntry], bool] = lambda _entry: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._hosts = hosts
         self._recent = recent
-        self._seen: dict[_Key, _Seen] = {}
-        self._began = False
+        self._only = only
+        self._clock = clock
+        self._seen: dict[int, _Seen] = {}
 
-    def lines(self, rows: Iterable[Row], hosts: Mapping[str, str], now: float) -> Iterator[str]:
-        """Yield a heading and a line for each connection.  `hosts`: names by address."""
-        self._learn(rows, now)
+    def take(self, record: Record) -> None:
+        """Learn of a connection that came, changed or went."""
+        if not isinstance(record, ConnectionRecord) or not self._only(record.connection):
+            return
+        now, number = self._clock(), record.connection.number
+        known = self._seen.get(number)
+        since = now if record.stage == "opened" else known and known.since
+        if record.stage != "closed":
+            self._seen[number] = _Seen(record.connection, record.state, since)
+        elif known is not None and self._recent > 0:
+            self._seen[number] = known._replace(gone=now)
+        else:
+            self._seen.pop(number, None)
+
+    def lines(self) -> Iterator[str]:
+        """Yield a heading and a line for each connection."""
+        now = self._clock()
+        for number, each in list(self._seen.items()):
+            if each.gone is not None and now - each.gone >= self._recent:
+                del self._seen[number]
         order = sorted(
             self._seen.values(), key=lambda each: each.since if each.since is not None else -1.0
         )
         table = [("age", "pro", "state", "client", "virtual", "real server")]
         for each in reversed(order):
-            row = each.row
+            entry = each.entry
             age = "before" if each.since is None else f"{now - each.since:.0f} s"
-            state = row["state"] if each.gone is None else f"({row['state']})"
-            ends = (_named(row[end], hosts) for end in ("source", "virtual", "destination"))
-            table.append((age, row["protocol"].upper(), state, *ends))
+            state = each.state if each.gone is None else f"({each.state})"
+            client, virtual, real = map(self._named, (entry.client, entry.virtual, entry.real))
+            table.append((age, entry.protocol.upper(), state, client, virtual, real))
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for cells in table:
             line = zip(cells, widths, strict=True)
             yield "  ".join(f"{cell:<{width}}" for cell, width in line).rstrip()
 
-    def _learn(self, rows: Iterable[Row], now: float) -> None:
-        there: dict[_Key, Row] = {_key(row): row for row in rows}
-        since = now if self._began else None
-        self._began = True
-        for key, seen in list(self._seen.items()):
-            gone = seen.gone if seen.gone is not None else now
-            if key in there:
-                if seen.gone is not None:  # a new one on the same ports
-                    del self._seen[key]
-            elif now - gone >= self._recent:
-                del self._seen[key]
-            else:
-                self._seen[key] = seen._replace(gone=gone)
-        for key, row in there.items():
-            known = self._seen.get(key)
-            self._seen[key] = _Seen(row, since if known is None else known.since)
-
-
-def _key(row: Row) -> _Key:
-    return row["protocol"], row["source"], row["virtual"], row["destination"]
-
-
-def _named(place: str, hosts: Mapping[str, str]) -> str:
-    name = hosts.get(place.rpartition(":")[0].strip("[]"))
-    return f"{name} {place}" if name else place
+    def _named(self, place: str) -> str:
+        name = self._hosts.get(place.rpartition(":")[0].strip("[]"))
+        return f"{name} {place}" if name else place

@@ -17,6 +17,7 @@ from typing import IO
 import pytest
 
 from lb_switch.cli import watch
+from lb_switch.engine.changes import SetHealth
 from lb_switch.engine.switch import Switch
 from tests.cli.conftest import Run
 from tests.support.dialogue import Dialogue
@@ -61,6 +62,43 @@ def test_piped_it_appends_and_ctrl_c_ends_it_well(start: Start, switch: Switch) 
     assert process.wait(10) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_connections_are_told_of_and_not_looked_for(start: Start, switch: Switch) -> None:
+    """One that came and went between two looks is seen all the same."""
+    Dialogue(switch).handshake()
+    process = start("connections", "--watch", "0.5", "--recent", "60", "--client", "10.0.1.12")
+    for line in iter(output(process).readline, ""):
+        if line.startswith("age"):
+            break
+    talk = Dialogue(switch, ("10.0.1.12", 7))
+    talk.handshake()
+    talk.client("R")
+    switch.handle_timers(100.0)
+    seen = iter(output(process).readline, "")
+    line = next(line for line in seen if "10.0.1.12:7" in line)
+    assert line.split()[2:5] == ["TCP", "(CLOSE)", "10.0.1.12:7"]
+    assert not any("10.0.1.11" in line for line in [line, output(process).readline()])
+
+
+def test_watching_the_connections_of_an_unknown_host(start: Start) -> None:
+    process = start("connections", "--watch", "0.1", "--client", "nobody")
+    assert process.stderr is not None
+    assert process.stderr.readline() == (
+        "lb-switch: there is no host 'nobody': the table hosts names none (waiting for it)\n"
+    )
+
+
+def test_the_watched_table_is_the_one_of_show(run: Run, start: Start, switch: Switch) -> None:
+    for port in (40001, 40002, 40003):
+        Dialogue(switch, ("10.0.1.11", port)).handshake()
+    (s1, *_) = switch.virtual_servers["web"].real_servers
+    switch.change(SetHealth(s1, False, "timeout"), 1.0)
+    process = start("--watch", "0.1")
+    lines = [output(process).readline() for _ in range(10)]
+    shown = run("show", "--socket", process.args[-1]).stdout  # type: ignore[index]
+    assert "".join(lines) == shown
+    assert "down" in shown
 
 
 @pytest.mark.parametrize("what", ["virtual_servers", "connections", "stats"])

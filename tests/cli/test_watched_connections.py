@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lb_switch.cli.watched_connections import WatchedConnections
+from lb_switch.stream.schema import ConnectionRecord, Record
 
 HOSTS = {"10.0.1.11": "c1", "10.0.2.12": "s2", "2001:db8:1::11": "c1"}
+ENDS = {"virtual": "10.0.1.100:80", "real": "10.0.2.12:8080", "source": "10.0.1.11:1"}
 
 
-def row(port: int, state: str = "ESTABLISHED", ip: str = "10.0.1.11") -> dict[str, Any]:
-    return {
-        "protocol": "tcp",
-        "source": f"{ip}:{port}",
-        "virtual": "10.0.1.100:80",
-        "destination": "10.0.2.12:8080",
-        "state": state,
-        "expire": 9.0,
-    }
+def told(stage: str, port: int, state: str = "ESTABLISHED", ip: str = "10.0.1.11") -> Record:
+    """What is told of the connection from this port, which is its number too."""
+    traffic = {"packets": 0, "bytes": 0}
+    return ConnectionRecord.model_validate(
+        {
+            "event": "connection",
+            "time": 0.0,
+            "stage": stage,
+            "virtual_server": "web",
+            "connection": {"number": port, "protocol": "tcp", "client": f"{ip}:{port}", **ENDS},
+            "old_state": None,
+            "state": state,
+            "cause": None,
+            "to_server": traffic,
+            "to_client": traffic,
+        }
+    )
+
+
+class Watching:
+    """A watcher with a clock of its own."""
+
+    def __init__(self, recent: float) -> None:
+        self.now = 100.0
+        self.watched = WatchedConnections(HOSTS, recent, clock=lambda: self.now)
+
+    def take(self, *records: Record) -> None:
+        for record in records:
+            self.watched.take(record)
+
+    def lines(self) -> list[str]:
+        return list(self.watched.lines())
 
 
 def test_the_newest_come_first_with_names() -> None:
-    watched = WatchedConnections(0.0)
-    list(watched.lines([row(1)], HOSTS, 100.0))
-    list(watched.lines([row(1), row(2)], HOSTS, 102.0))
-    lines = list(watched.lines([row(1), row(3), row(2)], HOSTS, 104.0))
-    assert lines == [
+    watching = Watching(0.0)
+    watching.take(told("present", 1))
+    watching.now = 102.0
+    watching.take(told("opened", 2, "SYN_RECV"))
+    watching.now = 104.0
+    watching.take(told("opened", 3), told("changed", 2))
+    assert watching.lines() == [
         "age     pro  state        client          virtual        real server",
         "0 s     TCP  ESTABLISHED  c1 10.0.1.11:3  10.0.1.100:80  s2 10.0.2.12:8080",
         "2 s     TCP  ESTABLISHED  c1 10.0.1.11:2  10.0.1.100:80  s2 10.0.2.12:8080",
@@ -34,29 +59,29 @@ def test_the_newest_come_first_with_names() -> None:
 
 
 def test_an_ipv6_client_has_its_name_too() -> None:
-    watched = WatchedConnections(0.0)
-    *_, line = watched.lines([row(7, ip="[2001:db8:1::11]")], HOSTS, 1.0)
-    assert "c1 [2001:db8:1::11]:7" in line
+    watching = Watching(0.0)
+    watching.take(told("opened", 7, ip="[2001:db8:1::11]"))
+    assert "c1 [2001:db8:1::11]:7" in watching.lines()[1]
 
 
 def test_what_ended_stays_in_sight_for_a_while() -> None:
-    watched = WatchedConnections(5.0)
-    list(watched.lines([row(1)], {}, 100.0))
-    for now in (102.0, 106.0):
-        assert "(ESTABLISHED)" in list(watched.lines([], {}, now))[1]
-    assert len(list(watched.lines([], {}, 107.0))) == 1
+    watching = Watching(5.0)
+    watching.take(told("present", 1))
+    watching.now = 102.0
+    watching.take(told("closed", 1))
+    for watching.now in (102.0, 106.9):
+        assert "(ESTABLISHED)" in watching.lines()[1]
+    watching.now = 107.0
+    assert len(watching.lines()) == 1
 
 
-def test_a_new_one_on_the_same_ports_is_new() -> None:
-    watched = WatchedConnections(60.0)
-    list(watched.lines([row(1)], {}, 100.0))
-    list(watched.lines([], {}, 102.0))
-    lines = list(watched.lines([row(1, "SYN_RECV")], {}, 104.0))
-    assert [line.split()[0] for line in lines[1:]] == ["0"]
-    assert "(" not in lines[1]
+def test_what_came_and_went_between_two_looks_is_seen() -> None:
+    watching = Watching(5.0)
+    watching.take(told("opened", 1), told("changed", 1, "CLOSE"), told("closed", 1, "CLOSE"))
+    assert "(CLOSE)" in watching.lines()[1]
 
 
 def test_without_recent_they_go_at_once() -> None:
-    watched = WatchedConnections(0.0)
-    list(watched.lines([row(1)], {}, 100.0))
-    assert len(list(watched.lines([], {}, 100.0))) == 1
+    watching = Watching(0.0)
+    watching.take(told("present", 1), told("closed", 1))
+    assert len(watching.lines()) == 1

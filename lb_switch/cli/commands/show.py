@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import click
 
 from lb_switch.cli import control_socket, health_table, render
 from lb_switch.cli import watch as watching
 from lb_switch.cli.failures import CommandError
-from lb_switch.cli.watched_connections import WatchedConnections
 from lb_switch.control.client import ControlClient, ControlError
 
 RATE_SECONDS = 1.0
 """Between the two looks that make a rate."""
 
-Show = Callable[[ControlClient, bool], Iterable[str]]
-"""Asks the switch and returns lines: a table, or one JSON document."""
+
+class Show(Protocol):
+    """Asks the switch and returns lines: a table, or one JSON document."""
+
+    def __call__(self, switch: ControlClient, /, as_json: bool) -> Iterable[str]:
+        """Return the lines."""
 
 
 def _virtual_servers(switch: ControlClient, as_json: bool) -> Iterable[str]:
@@ -34,15 +38,6 @@ def _connections(
 ) -> Iterable[str]:
     rows = switch.rows("show", what="connections", **hosts)
     return render.json_array(rows) if as_json else render.connections(rows)
-
-
-def _watched(watched: WatchedConnections, hosts: Mapping[str, str]) -> Show:
-    def show(switch: ControlClient, _as_json: bool) -> Iterable[str]:
-        names = switch.ask("show", what="hosts")
-        rows = switch.rows("show", what="connections", **hosts)
-        return watched.lines(rows, names, time.monotonic())
-
-    return show
 
 
 def _stats(switch: ControlClient, as_json: bool) -> Iterable[str]:
@@ -123,7 +118,8 @@ def command(
 
     HOST is an address, or a name of the configuration's table `hosts`.
 
-    Watched connections stand in the order in which they came, the newest first, with names.
+    Watched connections stand in the order in which they came, the newest first, with names; no
+    connection is too short to be seen with --recent, as the switch tells of each.
 
     --watch refreshes in place on a terminal, and appends when piped (with --json, one document a
     line).  It goes on when the switch is restarted, and says so.
@@ -156,13 +152,18 @@ def command(
         show = partial(_connections, hosts=hosts)
     if recent is not None and (watch is None or what != "connections" or as_json):
         raise click.UsageError("--recent is for connections --watch.", click.get_current_context())
-    if watch is not None and what == "connections" and not as_json:
-        show = _watched(WatchedConnections(recent or 0.0), hosts)
     if watch is not None:
-        title = f"lb-switch show {what or ''}".rstrip()
-        watching.watch(
-            lambda: ControlClient(path), lambda switch: show(switch, as_json), title, watch
-        )
+        from lb_switch.cli import watched
+
+        def connect() -> ControlClient:
+            return ControlClient(path)
+
+        look: watching.Look = partial(show, as_json=as_json)
+        if what == "connections" and not as_json:
+            look = watched.connections(connect, recent or 0.0, hosts)
+        elif what in {None, "virtual_servers"} and not as_json:
+            look = watched.virtual_servers(connect)
+        watching.watch(connect, look, f"lb-switch show {what or ''}".rstrip(), watch)
         return
     try:
         with ControlClient(path) as switch:
