@@ -140,7 +140,7 @@ HOLD = """
 import os, sys
 from lb_switch.files.private_file import LockFile
 lock = LockFile(sys.argv[1])
-lock.take()
+lock.lock()
 print(os.getpid(), flush=True)
 sys.stdin.read()
 """
@@ -154,13 +154,13 @@ def test_a_lock_lives_as_long_as_its_process(tmp_path: Path) -> None:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         with pytest.raises(HeldError) as caught:
-            LockFile(path).take()
+            LockFile(path).lock()
         assert caught.value.pid == pid
         process.kill()
         process.wait()
     assert path.exists(), "what a killed process leaves is no hindrance"
     lock = LockFile(path)
-    lock.take()
+    lock.lock()
     assert lock.is_held
     lock.release()
     lock.release()
@@ -192,6 +192,6 @@ def test_nobody_can_hold_a_lock_of_roots(tmp_path: Path) -> None:
         assert process.stdout.readline() == b"held\n"
         assert path.stat().st_uid == NOBODY
         lock = LockFile(path)
-        lock.take()
+        lock.lock()
         assert path.stat().st_uid == 0
         lock.release()

@@ -17,7 +17,7 @@ PATIENCE = 10.0
 class Reader(Protocol):
     """What is made of a stream."""
 
-    def take(self, record: Record) -> None:
+    def learn(self, record: Record) -> None:
         """Learn what a record says."""
 
 
@@ -92,7 +92,7 @@ class _Stream(Generic[R]):
                     if isinstance(record, DroppedRecord):
                         return
                     with self._news:
-                        reader.take(record)
+                        reader.learn(record)
                         if isinstance(record, CompleteRecord):
                             self._complete = True
                             self._news.notify_all()

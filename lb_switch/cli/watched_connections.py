@@ -38,7 +38,7 @@ class WatchedConnections:
         self._clock = clock
         self._seen: dict[int, _Seen] = {}
 
-    def take(self, record: Record) -> None:
+    def learn(self, record: Record) -> None:
         """Learn of a connection that came, changed or went."""
         if not isinstance(record, ConnectionRecord) or not self._only(record.connection):
             return

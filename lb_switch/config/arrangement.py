@@ -60,7 +60,7 @@ Arrangement = tuple[Group, ...]
 """In configured order."""
 
 
-def take(switch: Switch) -> Arrangement:
+def of(switch: Switch) -> Arrangement:
     """Return how the switch is arranged now."""
     return tuple(_group_of(each) for each in switch.virtual_servers.values())
 

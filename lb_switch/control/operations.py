@@ -288,7 +288,7 @@ class Operations:
         if config == self.config:
             return []
         switch = self._switch
-        before = arrangement.take(switch)
+        before = arrangement.of(switch)
         after = arrangement.plan(before, self.config, config, self._departed)
         self._apply(before, after, config, now)
         changes = difference.describe(self.config, config)

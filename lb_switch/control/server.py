@@ -267,7 +267,7 @@ class _Client:
     def send_on(self, subscription: Subscription, now: float) -> bool:
         """Send a piece of what a subscriber is told; return whether anything moved."""
         if not self._unsent:
-            self._unsent = memoryview(subscription.take(now))
+            self._unsent = memoryview(subscription.next_lines(now))
         return bool(self._unsent) and self._send()
 
     def _send(self) -> bool:

@@ -77,7 +77,7 @@ class Subscription:
         """Whether nothing waits."""
         return not self._waiting and self._table is None and not self._untold
 
-    def take(self, now: float) -> bytes:
+    def next_lines(self, now: float) -> bytes:
         """Return what is to be sent next; empty if nothing is."""
         if not self._waiting:
             self._tell_table(now)

@@ -87,7 +87,7 @@ class Bookkeeping:
             template = persistence.begin(key, real_server, now)
         try:
             if virtual_server.forward == "full_nat":
-                pool, source_port = self._source_ports.take(
+                pool, source_port = self._source_ports.lease(
                     protocol, key, virtual_server, real_server, now
                 )
                 reply_key = pool.ends + source_port.to_bytes(2, "big")

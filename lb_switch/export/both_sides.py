@@ -85,7 +85,7 @@ class BothSides:
             return self._block(copy, time_ns, f"{line_of_sent(record)} [{copy.remark}]")
         if isinstance(record, DroppedRecord):
             self._lost = [lost + record.count for lost in self._lost]
-        self._picture.take(record)
+        self._picture.learn(record)
         self._real_servers = self._addresses()
         return self._fresh_names()
 

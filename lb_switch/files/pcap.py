@@ -56,7 +56,7 @@ class CaptureReader:
         self.interfaces: list[CaptureInterface] = []
         self.nanoseconds = True
         """Whether times are finer than a microsecond."""
-        magic = source.take_if_any(4, "the magic number")
+        magic = source.read_if_any(4, "the magic number")
         if not magic:
             raise source.error("is empty: not a pcap or pcapng file")
         if magic == pcapng.MAGIC:
@@ -64,7 +64,7 @@ class CaptureReader:
         elif magic in _MAGICS:
             order, unit = _MAGICS[magic]
             self.nanoseconds = unit == 1
-            version, link_type = struct.unpack(f"{order}H14xI", source.take(20, "the file header"))
+            version, link_type = struct.unpack(f"{order}H14xI", source.read(20, "the file header"))
             if version != 2:
                 raise source.error(f"has pcap version {version}, not 2")
             # The upper half tells about a frame check sequence.
@@ -221,10 +221,10 @@ def _read_records(
     source: Source, order: str, unit: int, interface: CaptureInterface
 ) -> Iterator[CapturedPacket]:
     number = 1
-    while header := source.take_if_any(16, f"packet {number}"):
+    while header := source.read_if_any(16, f"packet {number}"):
         seconds, fraction, kept, wire_length = struct.unpack(f"{order}IIII", header)
         if kept > MAXIMUM_LENGTH:
             raise source.error(f"is damaged: packet {number} claims to be {kept} bytes long")
-        data = source.take(kept, f"packet {number}")
+        data = source.read(kept, f"packet {number}")
         yield CapturedPacket(seconds * NANOSECONDS + fraction * unit, interface, data, wire_length)
         number += 1

@@ -82,7 +82,7 @@ def _records(
     described: list[_Described] = []
     time_ns = 0
     number = 1
-    while kind_bytes := source.take_if_any(4, "a block"):
+    while kind_bytes := source.read_if_any(4, "a block"):
         if kind_bytes == MAGIC:
             order = _section(source)
             described = []  # interface numbers are per section
@@ -108,13 +108,13 @@ def _records(
 
 def _section(source: Source) -> str:
     """Read a section header behind its type; return its byte order."""
-    head = source.take(8, "the section header")
+    head = source.read(8, "the section header")
     order = _BYTE_ORDERS.get(head[4:])
     if order is None:
         raise source.error("is not a pcapng file: no byte-order magic in the section header")
     (length,) = struct.unpack(f"{order}I", head[:4])
     _check_length(source, length, 28)
-    rest = source.take(length - 12, "the section header")
+    rest = source.read(length - 12, "the section header")
     _check_end(source, order, length, rest[-4:])
     (major,) = struct.unpack_from(f"{order}H", rest)
     if major != 1:
@@ -124,9 +124,9 @@ def _section(source: Source) -> str:
 
 def _body(source: Source, order: str, what: str) -> bytes:
     """Read a block behind its type; return its body."""
-    (length,) = struct.unpack(f"{order}I", source.take(4, what))
+    (length,) = struct.unpack(f"{order}I", source.read(4, what))
     _check_length(source, length, 12)
-    rest = source.take(length - 8, what)
+    rest = source.read(length - 8, what)
     _check_end(source, order, length, rest[-4:])
     return rest[:-4]
 

@@ -126,12 +126,12 @@ class LockFile:
         """Make the file's folder, then take the lock; raises as both do."""
         folder.make()
         try:
-            self.take()
+            self.lock()
         except FileNotFoundError:  # whoever made the folder before us removed it meanwhile
             folder.make()
-            self.take()
+            self.lock()
 
-    def take(self) -> None:
+    def lock(self) -> None:
         """Take the lock.  Raises HeldError, or OSError where the file cannot be made."""
         while True:
             self._remove_strangers()

@@ -60,15 +60,15 @@ class Source:
         except OSError as error:
             raise CaptureFileError(f"{self.path}: {error.strerror}") from None
 
-    def take(self, length: int, what: str) -> bytes:
+    def read(self, length: int, what: str) -> bytes:
         """Return exactly `length` bytes.  Raises CaptureFileError at an early end."""
-        data = self.take_if_any(length, what)
+        data = self.read_if_any(length, what)
         if length and not data:
             raise self.error(f"ends before {what}")
         return data
 
-    def take_if_any(self, length: int, what: str) -> bytes:
-        """Like `take`, but return nothing where the file ends."""
+    def read_if_any(self, length: int, what: str) -> bytes:
+        """Like `read`, but return nothing where the file ends."""
         try:
             data = self._stream.read(length)
         except OSError as error:

@@ -103,14 +103,14 @@ class HealthChecks:
         times = [c.target.interval + c.target.timeout for c in self._checked.values()]
         return min(times) + _GRACE if times else None
 
-    def take(self, found: messages.Found, now: float) -> None:
+    def note(self, found: messages.Found, now: float) -> None:
         """Count a result, and do what follows from it."""
         checked = self._by_number.get(found.number)
         if checked is None:  # its last result crossed with the order to stop
             return
         if found.result.passed is None:
             self._complain_once(f"{checked.name}: {found.result.finding}")
-        transition = checked.tracker.take(found.result, now)
+        transition = checked.tracker.note(found.result, now)
         if self._switch.listeners.probes is not None:
             self._switch.listeners.probes(_event(checked, found.result, transition, now))
         if transition is not None:

@@ -67,7 +67,7 @@ class Listener(Protocol):
     def orders(self) -> bytes:
         """Return all that a process which has just been started must be told."""
 
-    def take(self, found: messages.Found, now: float) -> None:
+    def note(self, found: messages.Found, now: float) -> None:
         """Take what a probe found."""
 
     def patience(self) -> float | None:
@@ -153,7 +153,7 @@ class ProbeProcess:
         self._heard = now
         for answer in answers:
             if isinstance(answer, messages.Found):
-                self._listener.take(answer, now)
+                self._listener.note(answer, now)
                 continue
             self._ready = True
             if self._deaths:

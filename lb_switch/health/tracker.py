@@ -72,7 +72,7 @@ class Tracker:
             return 1
         return self._rise if self.health is Health.DOWN else self._fall
 
-    def take(self, result: ProbeResult, now: float) -> Transition | None:
+    def note(self, result: ProbeResult, now: float) -> Transition | None:
         """Count a result; return the transition if it is the one that decides."""
         self.last, self.last_time = result, now
         if result.passed is None:

@@ -210,7 +210,7 @@ def _sweep(folder: Path, besides: str) -> None:
             continue
         lock = LockFile(path.with_suffix(".lock"))
         with contextlib.suppress(OSError, HeldError):
-            lock.take()
+            lock.lock()
             journal = path.with_suffix(".state")
             if _boot_of(journal) not in (boot, None):
                 journal.unlink()

@@ -55,7 +55,7 @@ class Picture:
         self.complete = False
         self._names = {_place(each): each.name for each in header.virtual_servers}
 
-    def take(self, record: Record) -> None:
+    def learn(self, record: Record) -> None:
         """Learn what a record says."""
         if isinstance(record, ConnectionRecord):
             self._connection(record)

@@ -99,7 +99,6 @@ def _act(stage: Stage, traffic: Traffic, health: HealthWatch) -> tuple[Moments, 
             raise SurpriseError(f"{VICTIM} is not {state} after {patience:g} s")
         chart.note(f"the switch: {VICTIM} is {state}")
         chart.run(STEADY)
-        # By now several looks have said since when, and the best one counts.
         found = health.standing(web.name, address)
         assert found is not None
         return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import subprocess
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
@@ -60,15 +59,12 @@ class Follower(ABC):
             raise LabError(f"{self._host}: {shlex.join(self._argv)}: ended by itself, code {code}")
 
     @abstractmethod
-    def take(self, line: str, arrival: float, /) -> None:
-        """Take note of a whole line.  Called in a thread of its own.
-
-        arrival: when it came, in seconds of the monotonic clock.
-        """
+    def note_line(self, line: str, /) -> None:
+        """Take note of a whole line.  Called in a thread of its own."""
 
     def _follow(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.endswith("\n"):  # the last one may be cut short by its writer's end
-                self.take(line, time.monotonic())
+                self.note_line(line)

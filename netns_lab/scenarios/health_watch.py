@@ -1,4 +1,4 @@
-"""Who went down or came up, and when: `lb-switch show health --watch`, followed."""
+"""Who went down or came up, and when: as the switch tells it (`lb-switch events`)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,6 @@ from netns_lab.programs import lb_switch
 from netns_lab.scenarios.following import Follower
 from netns_lab.topologies import SWITCH
 
-EVERY = 0.1
-"""Seconds between two looks."""
-
 
 @dataclass
 class Standing:
@@ -28,25 +25,36 @@ class Standing:
 
 
 class Standings:
-    """The health of all real servers, from documents of `show health --json`.  Pure.
+    """The health of all real servers, from the lines of `lb-switch events servers probes`.  Pure.
 
-    A document says for how long a state has lasted, and comes a moment after it was made.  So each
-    look gives an upper bound of when it began, and the least of them is the nearest to the truth.
+    Times are the switch's: its clock is the machine's monotonic one, as ours is.  A server that is
+    taken as healthy is `unknown` until a probe has said so.
     """
 
     def __init__(self) -> None:
         self._standings: dict[tuple[str, str], Standing] = {}
 
-    def take(self, document: dict[str, Any], arrival: float) -> None:
-        """Take note of one document."""
-        for row in document["real_servers"]:
-            key = row["virtual_server"], row["address"]
-            began = arrival - (row["seconds"] or 0.0)
-            known = self._standings.get(key)
-            if known is not None and known.state == row["state"]:
-                known.since = min(known.since, began)
-            else:
-                self._standings[key] = Standing(row["state"], began, row["cause"] or "")
+    def note(self, line: dict[str, Any]) -> None:
+        """Take note of one line."""
+        kind = line.get("event")
+        if kind is None:
+            for group in line["virtual_servers"]:
+                for server in group["real_servers"]:
+                    state = "unknown" if server["healthy"] else "down"
+                    self._put(group["name"], server["address"], state, line["time"], "")
+        elif kind == "server" and line["changed"] == "health":
+            server = line["real_server"]
+            state = "up" if server["healthy"] else "down"
+            cause = line["finding"]
+            self._put(line["virtual_server"], server["address"], state, line["time"], cause)
+        elif kind == "probe" and line["passed"]:
+            known = self.get(line["virtual_server"], line["real_server"])
+            if known is None or known.state == "unknown":
+                where = line["virtual_server"], line["real_server"]
+                self._put(*where, "up", line["time"], line["finding"])
+
+    def _put(self, group: str, address: str, state: str, since: float, cause: str) -> None:
+        self._standings[group, address] = Standing(state, since, cause)
 
     def get(self, virtual_server: str, address: str) -> Standing | None:
         """Return what is known of a real server."""
@@ -61,18 +69,15 @@ class HealthWatch(Follower):
     """Follows the switch's health checks while the block runs."""
 
     def __init__(self, lab: Lab) -> None:
-        super().__init__(
-            lab, SWITCH, [*lb_switch(), "show", "health", "--json", "--watch", str(EVERY)]
-        )
+        super().__init__(lab, SWITCH, [*lb_switch(), "events", "servers", "probes"])
         self._standings = Standings()
         self._news = threading.Condition()
 
-    def take(self, line: str, arrival: float, /) -> None:
-        """Take note of a document."""
-        if line.strip():  # one document a line, an empty line between two
-            with self._news:
-                self._standings.take(json.loads(line), arrival)
-                self._news.notify_all()
+    def note_line(self, line: str, /) -> None:
+        """Take note of a line."""
+        with self._news:
+            self._standings.note(json.loads(line))
+            self._news.notify_all()
 
     def standing(self, virtual_server: str, address: str) -> Standing | None:
         """Return what is known of a real server now."""

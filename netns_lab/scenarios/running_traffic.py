@@ -25,6 +25,6 @@ class Traffic(Follower):
         self.requests: list[Request] = []
         """In the order in which they ended."""
 
-    def take(self, line: str, _arrival: float, /) -> None:
+    def note_line(self, line: str, /) -> None:
         """Take note of a request that has ended."""
         self.requests.append(from_line(line))

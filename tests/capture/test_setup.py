@@ -487,7 +487,7 @@ def test_what_dead_switches_left_is_swept_where_nobody_can_need_it(
     }.items():
         (folder / name).write_text(text)
     held = LockFile(folder / "14.lock")
-    held.take()
+    held.lock()
     made = HostSetup(folder)
     made.acquire()
     left = {path.name for path in folder.iterdir()} - {made.state_file.with_suffix(".lock").name}

@@ -37,7 +37,7 @@ class Watching:
 
     def take(self, *records: Record) -> None:
         for record in records:
-            self.watched.take(record)
+            self.watched.learn(record)
 
     def lines(self) -> list[str]:
         return list(self.watched.lines())

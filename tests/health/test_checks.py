@@ -82,7 +82,7 @@ class Scene:
     def take(self, number: int, *results: ProbeResult) -> None:
         for result in results:
             self.now += 1.0
-            self.health.take(Found(number, result), self.now)
+            self.health.note(Found(number, result), self.now)
 
     def rows(self) -> list[dict[str, Any]]:
         return list(self.health.rows(self.now))

@@ -36,7 +36,7 @@ class Ear:
     def orders(self) -> bytes:
         return b"".join(messages.start(n, each) for n, each in enumerate(self.targets, 1))
 
-    def take(self, found: Found, now: float) -> None:
+    def note(self, found: Found, now: float) -> None:
         self.found.append(found)
 
     def patience(self) -> float | None:

@@ -21,7 +21,7 @@ def follow(tracker: Tracker, results: str) -> str:
     told = ""
     for time, letter in enumerate(results, 1):
         before = tracker.health
-        transition = tracker.take(FINDINGS[letter], float(time))
+        transition = tracker.note(FINDINGS[letter], float(time))
         assert (transition is not None) == (tracker.health is not before)
         told += letters[tracker.health]
     return told
@@ -50,12 +50,12 @@ def test_health_after_each_result(
 
 def test_a_transition_says_when_from_what_to_what_and_why() -> None:
     tracker = Tracker(1, 2, 5.0)
-    assert tracker.take(ProbeResult(True, "connected"), 6.0) == Transition(
+    assert tracker.note(ProbeResult(True, "connected"), 6.0) == Transition(
         6.0, Health.UNKNOWN, Health.UP, "connected"
     )
-    assert tracker.take(ProbeResult(False, "timeout after 1.0 s"), 7.0) is None
+    assert tracker.note(ProbeResult(False, "timeout after 1.0 s"), 7.0) is None
     assert (tracker.against, tracker.needed, tracker.cause) == (1, 2, "connected")
-    assert tracker.take(ProbeResult(False, "connect refused"), 8.0) == Transition(
+    assert tracker.note(ProbeResult(False, "connect refused"), 8.0) == Transition(
         8.0, Health.UP, Health.DOWN, "connect refused"
     )
     assert (tracker.since, tracker.cause, tracker.against) == (8.0, "connect refused", 0)
@@ -65,7 +65,7 @@ def test_a_transition_says_when_from_what_to_what_and_why() -> None:
 def test_until_the_first_result_it_counts_as_healthy() -> None:
     tracker = Tracker(2, 2, 3.0)
     assert (tracker.healthy, tracker.health, tracker.since) == (True, Health.UNKNOWN, 3.0)
-    tracker.take(FINDINGS["-"], 4.0)
+    tracker.note(FINDINGS["-"], 4.0)
     assert not tracker.healthy
 
 

@@ -150,7 +150,7 @@ def test_a_fast_a_slow_and_a_dead_subscriber(record_property: Any) -> None:
         told = [decode(line) for line in fast.lines[1:]]
         picture = Picture(Header.model_validate_json(fast.lines[0]))
         for record in told:
-            picture.take(record)
+            picture.learn(record)
         dead.close()
         for each in (fast, slow):
             each.socket.close()

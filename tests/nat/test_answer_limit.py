@@ -16,7 +16,7 @@ from lb_switch.engine.nat.answer_limit import (
 
 
 def taken(bucket: TokenBucket, now: float, tries: int) -> int:
-    return sum(bucket.take(now) for _ in range(tries))
+    return sum(bucket.spend(now) for _ in range(tries))
 
 
 def test_a_burst_and_then_the_rate() -> None:

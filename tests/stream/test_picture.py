@@ -48,7 +48,7 @@ class Watched:
         self.ports = iter(range(2000, 60000))
 
     def put(self, line: bytes) -> None:
-        self.picture.take(decode(line))
+        self.picture.learn(decode(line))
 
     def drop(self) -> None:
         raise AssertionError("an event could not be told")

@@ -71,7 +71,7 @@ class Reader:
     def picture(self) -> Picture:
         picture = Picture(Header.model_validate_json(self.lines[0]))
         for record in self.records:
-            picture.take(record)
+            picture.learn(record)
         return picture
 
 

@@ -486,6 +486,7 @@ def many(count: int, others: int = 0) -> tuple[Switch, list[RealServer]]:
     return switch, group.real_servers
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("others", [0, 100_000])
 def test_100_000_connections_stall_no_packet(
     others: int, capsys: pytest.CaptureFixture[str]

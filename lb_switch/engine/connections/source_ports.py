@@ -77,7 +77,7 @@ class SourcePorts:
         """By protocol and `ends`.  Real servers and connections own them: what has neither any
         more is forgotten."""
 
-    def take(
+    def lease(
         self,
         protocol: int,
         key: bytes,

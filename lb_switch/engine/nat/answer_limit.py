@@ -45,7 +45,7 @@ class TokenBucket:
         self._level = float(BURST)
         self._then = float("-inf")
 
-    def take(self, now: float) -> bool:
+    def spend(self, now: float) -> bool:
         """Take a token; False if there is none.  `now` is in seconds and never goes back."""
         self._level = min(BURST, self._level + (now - self._then) * self._rate)
         self._then = now
@@ -76,4 +76,4 @@ class AnswerLimit:
     def allows(self, kind: Answer, now: float) -> bool:
         """Whether an answer of this kind may leave now; it counts as sent."""
         bucket = self._buckets.get(kind)
-        return bucket is None or bucket.take(now)
+        return bucket is None or bucket.spend(now)
