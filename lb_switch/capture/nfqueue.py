@@ -27,9 +27,9 @@ from lb_switch.capture.nfqueue_messages import (
     write_verdict,
 )
 from lb_switch.capture.nfqueue_socket import MESSAGE_SIZE, QueueSocket
-from lb_switch.capture.partial import complete_checksum
 from lb_switch.capture.privilege import require_net_admin
 from lb_switch.engine.packet.hop import after_one_hop, destination_of
+from lb_switch.engine.packet.partial import complete_checksum
 from lb_switch.engine.packet.protocol import ICMP, ICMPV6, TCP
 from lb_switch.engine.verdict import Action
 from lb_switch.host.plan import OWN_MARK, plan_nfqueue

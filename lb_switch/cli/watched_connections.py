@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from lb_switch.explain.who import address_of
 from lb_switch.stream.schema import ConnectionEntry, ConnectionRecord, Record
 
 
@@ -74,5 +75,5 @@ class WatchedConnections:
             yield "  ".join(f"{cell:<{width}}" for cell, width in line).rstrip()
 
     def _named(self, place: str) -> str:
-        name = self._hosts.get(place.rpartition(":")[0].strip("[]"))
+        name = self._hosts.get(address_of(place))
         return f"{name} {place}" if name else place

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import NamedTuple
 
 from lb_switch.compare.schedulers import Comparison, Figures, Moves
 from lb_switch.compare.table import fitting, headline, server_name
-
-_LIGHT = ("#0072b2", "#d55e00", "#008f68", "#b0468a", "#8a6d00", "#1f8fc4", "#7a4fbf", "#5c6670")
-_DARK = ("#4aa8e0", "#ff8c42", "#2fc79a", "#e58cc4", "#d9b93b", "#7cc7f0", "#b59af0", "#a8b2bc")
-"""Told apart by colour-blind eyes as well (after Okabe and Ito); more real servers repeat them."""
+from lb_switch.drawing import document, fill, group, rect, stroke, text
 
 _WIDTH, _MARGIN, _GAP, _COLUMNS = 960, 24, 24, 2
 _PANEL = (_WIDTH - 2 * _MARGIN - _GAP) // _COLUMNS
@@ -31,15 +27,10 @@ _POINTS = 200
 """Places along the time axis at which lines are drawn: means of what lies between."""
 
 _STYLE = """
-text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: #1f2328 }
-.title { font-size: 15px; font-weight: 600 } .small { font-size: 11px; fill: #57606a }
-.ground { fill: #ffffff } .panel { fill: none; stroke: #d0d7de } .track { fill: #eaeef2 }
-.grid { stroke: #d8dee4 } .tick { stroke: #1f2328; stroke-width: 2 } .line { fill: none }
-.must { fill: #8c959f } .beyond { fill: #cf222e } .end { text-anchor: end }
+.tick { stroke: #1f2328; stroke-width: 2 } .line { fill: none }
+.must { fill: #8c959f } .beyond { fill: #cf222e }
 """
 _STYLE_DARK = """
-text { fill: #e6edf3 } .small { fill: #9ba5b0 } .ground { fill: #0d1117 }
-.panel { stroke: #30363d } .track { fill: #21262d } .grid { stroke: #2d333b }
 .tick { stroke: #e6edf3 } .must { fill: #8b949e } .beyond { fill: #ff7b72 }
 """
 
@@ -74,30 +65,18 @@ def picture(comparison: Comparison) -> str:
     top = 66 + shift + 20 * len(legend)
     rows = -(-len(comparison.figures) // _COLUMNS)
     height = top + rows * (scales.panel_height + _GAP) - _GAP + _MARGIN
-    size = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
-        f"<title>Schedulers compared: {escape(headline(comparison))}</title>",
-        f"<style>{_STYLE}{_colours(_LIGHT)}",
-        f"@media (prefers-color-scheme: dark) {{{_STYLE_DARK}{_colours(_DARK)}}}</style>",
-        f'<rect class="ground" width="{_WIDTH}" height="{height}"/>',
-        _text(_MARGIN, 34, "One load, every scheduler", "title"),
-        *(_text(_MARGIN, 54 + 16 * row, line, "small") for row, line in enumerate(about)),
-        *(_group(_MARGIN, 76 + shift + 20 * row, line) for row, line in enumerate(legend)),
+        text(_MARGIN, 34, "One load, every scheduler", "title"),
+        *(text(_MARGIN, 54 + 16 * row, line, "small") for row, line in enumerate(about)),
+        *(group(_MARGIN, 76 + shift + 20 * row, line) for row, line in enumerate(legend)),
     ]
     for number, figures in enumerate(comparison.figures):
         x = _MARGIN + number % _COLUMNS * (_PANEL + _GAP)
         y = top + number // _COLUMNS * (scales.panel_height + _GAP)
         panel = _panel(figures, comparison, lines[figures.scheduler], scales)
-        parts.append(_group(x, y, list(panel)))
-    return "\n".join([*parts, "</svg>"]) + "\n"
-
-
-def _colours(palette: Sequence[str]) -> str:
-    return " ".join(
-        f".f{number} {{ fill: {colour} }} .l{number} {{ stroke: {colour} }}"
-        for number, colour in enumerate(palette)
-    )
+        parts.append(group(x, y, list(panel)))
+    title = f"Schedulers compared: {headline(comparison)}"
+    return document(_WIDTH, height, title, parts, _STYLE, _STYLE_DARK)
 
 
 def _legend(comparison: Comparison) -> Iterator[list[str]]:
@@ -113,24 +92,24 @@ def _legend(comparison: Comparison) -> Iterator[list[str]]:
         if row and x + width > _WIDTH - 2 * _MARGIN:
             yield row
             row, x = [], 0
-        row += [_group(x, 0, [mark]), _text(x + 16, 0, label)]
+        row += [group(x, 0, [mark]), text(x + 16, 0, label)]
         x += width
     yield row
 
 
 def _coloured(index: int) -> str:
-    return f'<rect class="f{_colour(index)}" y="-9" width="10" height="10"/>'
+    return rect(0, -9, 10, 10, fill(index))
 
 
 def _panel(
     figures: Figures, comparison: Comparison, curves: Sequence[Sequence[float]], scales: _Scales
 ) -> Iterator[str]:
-    yield f'<rect class="panel" width="{_PANEL}" height="{scales.panel_height}" rx="6"/>'
-    yield _text(12, 22, figures.scheduler, "title")
-    yield _text(60, 22, "share of new connections", "small")
-    yield _text(_PLOT_LEFT + 30, 22, "active connections", "small")
+    yield rect(0, 0, _PANEL, scales.panel_height, "panel", 6)
+    yield text(12, 22, figures.scheduler, "title")
+    yield text(60, 22, "share of new connections", "small")
+    yield text(_PLOT_LEFT + 30, 22, "active connections", "small")
     spread = f"spread {figures.spread_mean:.1f}, at most {figures.spread_most:.1f}"
-    yield _text(12, _PLOT_TOP + scales.plot_height + 16, spread, "small")
+    yield text(12, _PLOT_TOP + scales.plot_height + 16, spread, "small")
     yield from _bars(figures, comparison, scales)
     yield from _plot(comparison.load.span, curves, scales)
     if comparison.leaver is not None:
@@ -143,10 +122,10 @@ def _bars(figures: Figures, comparison: Comparison, scales: _Scales) -> Iterator
         y = _PLOT_TOP + index * _BAR_STEP
         width = _BARS * share / scales.share
         tick = 12 + _BARS * ideal / scales.share
-        yield f'<rect class="track" x="12" y="{y}" width="{_BARS}" height="14"/>'
-        yield (f'<rect class="f{_colour(index)}" x="12" y="{y}" width="{width:.1f}" height="14"/>')
+        yield rect(12, y, _BARS, 14, "track")
+        yield rect(12, y, round(width, 1), 14, fill(index))
         yield f'<path class="tick" d="M{tick:.1f} {y - 2}v18"/>'
-        yield _text(12 + _BARS + 50, y + 11, f"{share * 100:.1f} %", "end")
+        yield text(12 + _BARS + 50, y + 11, f"{share * 100:.1f} %", "end")
 
 
 def _plot(span: float, curves: Sequence[Sequence[float]], scales: _Scales) -> Iterator[str]:
@@ -155,35 +134,35 @@ def _plot(span: float, curves: Sequence[Sequence[float]], scales: _Scales) -> It
     for part in (0.0, 0.5, 1.0):
         y = bottom - part * scales.plot_height
         yield f'<path class="grid" d="M{left} {y:.1f}H{right}"/>'
-        yield _text(left - 6, y + 4, f"{scales.active * part:g}", "small end")
-    yield _text(left, bottom + 16, "0 s", "small")
-    yield _text(right, bottom + 16, f"{span:.3g} s", "small end")
+        yield text(left - 6, y + 4, f"{scales.active * part:g}", "small end")
+    yield text(left, bottom + 16, "0 s", "small")
+    yield text(right, bottom + 16, f"{span:.3g} s", "small end")
     for index, curve in enumerate(curves):
         points = " ".join(
             f"{left + (right - left) * number / max(1, len(curve) - 1):.1f},"
             f"{bottom - scales.plot_height * value / scales.active:.1f}"
             for number, value in enumerate(curve)
         )
-        yield (f'<polyline class="line l{_colour(index)}" stroke-width="1.5" points="{points}"/>')
+        yield (f'<polyline class="line {stroke(index)}" stroke-width="1.5" points="{points}"/>')
 
 
 def _moves(moves: Moves | None, leaver: str, scales: _Scales) -> Iterator[str]:
     """Draw a bar of all clients that come back: must move, move beyond that, stay."""
     y = scales.panel_height - 36
     if moves is None:
-        yield _text(12, y + 8, "no client comes back after a real server left", "small")
+        yield text(12, y + 8, "no client comes back after a real server left", "small")
         return
-    yield _text(12, y - 6, f"clients that come back after {leaver} left", "small")
+    yield text(12, y - 6, f"clients that come back after {leaver} left", "small")
     width = _PANEL - 26
     must, beyond = width * moves.must, width * moves.beyond
-    yield f'<rect class="track" x="12" y="{y}" width="{width}" height="8"/>'
-    yield f'<rect class="must" x="12" y="{y}" width="{must:.1f}" height="8"/>'
-    yield f'<rect class="beyond" x="{12 + must:.1f}" y="{y}" width="{beyond:.1f}" height="8"/>'
-    text = (
+    yield rect(12, y, width, 8, "track")
+    yield rect(12, y, round(must, 1), 8, "must")
+    yield rect(round(12 + must, 1), y, round(beyond, 1), 8, "beyond")
+    words = (
         f"{moves.must * 100:.0f} % must move, {moves.beyond * 100:.0f} % more do;"
         f" {moves.anyway * 100:.0f} % move if nobody leaves"
     )
-    yield _text(12, y + 24, text, "small")
+    yield text(12, y + 24, words, "small")
 
 
 def _curves(figures: Figures, span: float) -> list[list[float]]:
@@ -213,16 +192,3 @@ def _round_up(value: float) -> float:
     while value > 10 * power:
         power *= 10
     return float(next(n * power for n in (1, 2, 4, 6, 8, 10) if n * power >= value))
-
-
-def _colour(index: int) -> int:
-    return index % len(_LIGHT)
-
-
-def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    attribute = f' class="{kind}"' if kind else ""
-    return f'<text x="{x:g}" y="{y:g}"{attribute}>{escape(text)}</text>'
-
-
-def _group(x: float, y: float, parts: Sequence[str]) -> str:
-    return "\n".join([f'<g transform="translate({x:g} {y:g})">', *parts, "</g>"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from html import escape
 from itertools import groupby
 
+from lb_switch.drawing import document, rect, shortened, text
 from lb_switch.explain.rungs import SWITCH, Lanes, Leg, Rung
 
 _WIDTH = 960
@@ -18,34 +18,15 @@ _LONGEST = 38
 _LONGEST_NOTE = 80
 
 _STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #1c2733; }
-  .title { font-weight: 600; font-size: 15px; }
-  .name { font-weight: 600; }
-  .place, .when { font: 12px ui-monospace, "DejaVu Sans Mono", monospace; }
-  .when { fill: #5b6b7a; }
-  .note { font-size: 11.5px; fill: #1c2733; }
-  .page { fill: #ffffff; }
-  .head { fill: #e8eef5; stroke: #8ba0b5; }
-  .switch { fill: #fdf0d5; stroke: #c99a3b; }
-  .line { stroke: #a9b7c4; stroke-width: 1.5; }
-  .arrow { stroke: #2166ac; stroke-width: 1.8; }
-  .tip { fill: #2166ac; }
-  .new { fill: #9a4a00; }
-  .pill { fill: #eef1f4; stroke: #b8c4cf; }
-  .cross { stroke: #c0272d; stroke-width: 2.4; fill: none; }
-  @media (prefers-color-scheme: dark) {
-    text, .note { fill: #e3eaf1; }
-    .when { fill: #96a6b5; }
-    .page { fill: #12181f; }
-    .head { fill: #22303d; stroke: #5d7388; }
-    .switch { fill: #3b3018; stroke: #b98f3c; }
-    .line { stroke: #4b5a68; }
-    .arrow { stroke: #6fb1ea; }
-    .tip { fill: #6fb1ea; }
-    .new { fill: #f0b070; }
-    .pill { fill: #26313b; stroke: #55636f; }
-    .cross { stroke: #ff7b72; }
-  }
+.note { font-size: 11.5px } .box { fill: #e8eef5; stroke: #8ba0b5 }
+.switch { fill: #fdf0d5; stroke: #c99a3b } .lane { stroke: #a9b7c4; stroke-width: 1.5 }
+.arrow { stroke: #2166ac; stroke-width: 1.8 } .tip { fill: #2166ac } .new { fill: #9a4a00 }
+.pill { fill: #eef1f4; stroke: #b8c4cf } .cross { stroke: #c0272d; stroke-width: 2.4; fill: none }
+"""
+_STYLE_DARK = """
+.box { fill: #22303d; stroke: #5d7388 } .switch { fill: #3b3018; stroke: #b98f3c }
+.lane { stroke: #4b5a68 } .arrow { stroke: #6fb1ea } .tip { fill: #6fb1ea } .new { fill: #f0b070 }
+.pill { fill: #26313b; stroke: #55636f } .cross { stroke: #ff7b72 }
 """
 
 
@@ -56,18 +37,7 @@ def svg(rungs: Iterable[Rung], title: str) -> str:
     for lanes, group in groupby(rungs, key=lambda rung: rung.lanes):
         drawn, y = _block(lanes, list(group), y)
         parts += drawn
-    size = f'viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}"'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{_STYLE}</style>",
-            f'<rect class="page" width="{_WIDTH}" height="{y}"/>',
-            *parts,
-            "</svg>",
-            "",
-        ]
-    )
+    return document(_WIDTH, y, title, parts, _STYLE, _STYLE_DARK)
 
 
 def _block(lanes: Lanes, rungs: list[Rung], top: int) -> tuple[list[str], int]:
@@ -81,40 +51,37 @@ def _block(lanes: Lanes, rungs: list[Rung], top: int) -> tuple[list[str], int]:
         rows += drawn
     columns = [_LEFT, _MIDDLE, *([_RIGHT] if lanes.right else [])]
     lines = [
-        f'<line class="line" x1="{x}" y1="{heads + _HEAD_HEIGHT}" x2="{x}" y2="{y}"/>'
+        f'<line class="lane" x1="{x}" y1="{heads + _HEAD_HEIGHT}" x2="{x}" y2="{y}"/>'
         for x in columns
     ]
     boxes = [
-        *_head(_LEFT, heads, lanes.left, lanes.left_address, "head"),
+        *_head(_LEFT, heads, lanes.left, lanes.left_address, "box"),
         *_head(_MIDDLE, heads, SWITCH, lanes.middle_address, "switch"),
     ]
     if lanes.right:
-        boxes += _head(_RIGHT, heads, lanes.right, lanes.right_address, "head")
-    return [_text(16, top + 14, lanes.title, "title"), *lines, *boxes, *rows], y + 24
+        boxes += _head(_RIGHT, heads, lanes.right, lanes.right_address, "box")
+    return [text(16, top + 14, lanes.title, "title"), *lines, *boxes, *rows], y + 24
 
 
 def _head(x: int, y: int, name: str, place: str, kind: str) -> Iterator[str]:
-    name, place = _shortened(name), _shortened(place)
+    name, place = shortened(name, _LONGEST), shortened(place, _LONGEST)
     width = min(_WIDEST_HEAD, max(_HEAD_WIDTH, 8 * len(place) + 16))
-    yield (
-        f'<rect class="{kind}" x="{x - width / 2:g}" y="{y}" width="{width}"'
-        f' height="{_HEAD_HEIGHT}" rx="7"/>'
-    )
+    yield rect(x - width / 2, y, width, _HEAD_HEIGHT, kind, 7)
     if name == place or not place:
-        yield _text(x, y + 28, name, "name", "middle")
+        yield text(x, y + 28, name, "head middle")
         return
-    yield _text(x, y + 19, name, "name", "middle")
-    yield _text(x, y + 36, place, "place", "middle")
+    yield text(x, y + 19, name, "head middle")
+    yield text(x, y + 36, place, "mono middle")
 
 
 def _row(rung: Rung, y: int) -> tuple[list[str], int]:
     parts = []
     if not rung.has_legs:
-        parts += [_text(12, y + 17, f"{rung.time:.6f}", "when"), *_pill(rung.after, y + 4)]
+        parts += [text(12, y + 17, f"{rung.time:.6f}", "mono small"), *_pill(rung.after, y + 4)]
         return parts, y + _NOTE + 10
     if rung.number is not None:
-        parts.append(_text(12, y + 20, f"#{rung.number}", "when"))
-    parts.append(_text(12, y + 35, f"{rung.time:.6f}", "when"))
+        parts.append(text(12, y + 20, f"#{rung.number}", "mono small"))
+    parts.append(text(12, y + 35, f"{rung.time:.6f}", "mono small"))
     also = any(leg is not None and leg.also for leg in (rung.left, rung.right))
     for leg, near, far in ((rung.left, _LEFT, _MIDDLE), (rung.right, _MIDDLE, _RIGHT)):
         if leg is not None:
@@ -126,15 +93,12 @@ def _row(rung: Rung, y: int) -> tuple[list[str], int]:
     return parts, y
 
 
-def _pill(text: str, y: int) -> Iterator[str]:
+def _pill(remark: str, y: int) -> Iterator[str]:
     """A remark in the lane of the switch."""
-    text = _shortened(text, _LONGEST_NOTE)
-    width = 7 * len(text) + 18
-    yield (
-        f'<rect class="pill" x="{_MIDDLE - width / 2:g}" y="{y}" width="{width}" height="18"'
-        ' rx="9"/>'
-    )
-    yield _text(_MIDDLE, y + 13, text, "note", "middle")
+    remark = shortened(remark, _LONGEST_NOTE)
+    width = 7 * len(remark) + 18
+    yield rect(_MIDDLE - width / 2, y, width, 18, "pill", 9)
+    yield text(_MIDDLE, y + 13, remark, "note middle")
 
 
 def _arrow(leg: Leg, near: int, far: int, y: int) -> Iterator[str]:
@@ -142,28 +106,15 @@ def _arrow(leg: Leg, near: int, far: int, y: int) -> Iterator[str]:
     start, end = (near, far) if leg.rightwards else (far, near)
     step = 1 if leg.rightwards else -1
     centre = (near + far) // 2
-    yield _text(centre, y + 15, _shortened(leg.what), "", "middle")
+    yield text(centre, y + 15, shortened(leg.what, _LONGEST), "middle")
     yield (
         f'<line class="arrow" x1="{start + 3 * step}" y1="{level}" x2="{end - 10 * step}"'
         f' y2="{level}"/>'
     )
     tip = f"{end - 2 * step},{level} {end - 12 * step},{level - 5} {end - 12 * step},{level + 5}"
     yield f'<polygon class="tip" points="{tip}"/>'
-    yield _text(centre, y + 38, _shortened(leg.address), "place new", "middle")
+    yield text(centre, y + 38, shortened(leg.address, _LONGEST), "mono new middle")
     if leg.also:
-        yield _text(centre, y + 53, _shortened(leg.also), "place new", "middle")
+        yield text(centre, y + 53, shortened(leg.also, _LONGEST), "mono new middle")
     if leg.ends:
         yield (f'<path class="cross" d="M{end - 7} {level - 7} l14 14 m0 -14 l-14 14"/>')
-
-
-def _text(x: int, y: int, text: str, kind: str, anchor: str = "start") -> str:
-    named = f' class="{kind}"' if kind else ""
-    where = f' text-anchor="{anchor}"' if anchor != "start" else ""
-    return f'<text x="{x}" y="{y}"{named}{where}>{escape(text)}</text>'
-
-
-def _shortened(text: str, longest: int = _LONGEST) -> str:
-    if len(text) <= longest:
-        return text
-    half = (longest - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"

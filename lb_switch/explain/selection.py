@@ -127,7 +127,7 @@ class Followed:
 
     def is_meant(self, connection: ConnectionEntry) -> bool:
         """Whether a connection is one of those that are wanted."""
-        address = connection.client.rpartition(":")[0].strip("[]")
+        address = address_of(connection.client)
         return self._which in {
             str(connection.number),
             connection.client,

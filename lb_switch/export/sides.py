@@ -18,8 +18,8 @@ import enum
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from lb_switch.engine.packet import checksum
 from lb_switch.engine.packet.parse import ParseError, parse
+from lb_switch.engine.packet.partial import complete_checksum
 from lb_switch.engine.packet.protocol import TCP, UDP
 from lb_switch.files.pcapng import INBOUND, OUTBOUND
 from lb_switch.stream.schema import PacketRecord, SentRecord
@@ -101,11 +101,6 @@ def _copy(side: Side, direction: int, packet: bytes, partial: bool) -> Copy:
         return Copy(side, direction, packet)
     if not (partial and parsed.protocol in {TCP, UDP} and parsed.fragment is None):
         return Copy(side, direction, packet[: parsed.end])
-    at = parsed.l4 + (16 if parsed.protocol == TCP else 6)
-    # The field holds the pseudo-header's sum already, so summing it with the rest is all there is
-    # to do: what a network card does.  A wrong sum in it stays visible as a wrong checksum.
-    total = checksum.internet_checksum(buffer[parsed.l4 : parsed.end])
-    if parsed.protocol == UDP:
-        total = total or 0xFFFF
-    buffer[at : at + 2] = total.to_bytes(2, "big")
+    # As a network card does.  A wrong sum in the field stays visible as a wrong checksum.
+    complete_checksum(buffer, 0, parsed.end)
     return Copy(side, direction, bytes(buffer[: parsed.end]), COMPLETED)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import SERVERS, TCP_VIP, VIP, Lab, background, built
+from tests.support.rig import SERVERS, TCP_VIP, VIP, Rig, background, built
 
 UDP_SEGMENT = 103
 """Of linux/udp.h: one `send` is many datagrams of this size, merged on their way."""
@@ -21,22 +21,22 @@ pytestmark = pytest.mark.netns
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     with built(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def firewall(lab: Lab) -> None:
+def firewall(rig: Rig) -> None:
     """As many have it.  It makes conntrack check TCP's and UDP's checksums."""
     invalid = ("-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
-    lab.run(lab.switch, "iptables", "-A", "FORWARD", *invalid)
+    rig.run(rig.switch, "iptables", "-A", "FORWARD", *invalid)
 
 
 @pytest.mark.usefixtures("firewall")
 @pytest.mark.parametrize("upload", [True, False])
-def test_bulk_passes_merged_and_a_firewall_finds_nothing_wrong(lab: Lab, upload: bool) -> None:
-    lab.configure(TCP_VIP)
+def test_bulk_passes_merged_and_a_firewall_finds_nothing_wrong(rig: Rig, upload: bool) -> None:
+    rig.configure(TCP_VIP)
     block = os.urandom(1 << 20)
     received = hashlib.sha256()
 
@@ -45,9 +45,9 @@ def test_bulk_passes_merged_and_a_firewall_finds_nothing_wrong(lab: Lab, upload:
             connection.sendall(block)
         connection.shutdown(socket.SHUT_WR)
 
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start("nfqueue")
-        with lab.connect(timeout=60) as client:
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.start("nfqueue")
+        with rig.connect(timeout=60) as client:
             served, _ = listener.accept()
             with served:
                 sender, receiver = (client, served) if upload else (served, client)
@@ -60,17 +60,17 @@ def test_bulk_passes_merged_and_a_firewall_finds_nothing_wrong(lab: Lab, upload:
 
 @pytest.mark.parametrize("firewall_too", [False, True])
 def test_merged_datagrams_come_out_as_they_were_before(
-    lab: Lab, firewall_too: bool, request: pytest.FixtureRequest
+    rig: Rig, firewall_too: bool, request: pytest.FixtureRequest
 ) -> None:
     if firewall_too:
         # Their checksum is partial where it looks: they pass only if it trusts checksums.
         request.getfixturevalue("firewall")
         trusting = "echo 0 > /proc/sys/net/netfilter/nf_conntrack_checksum"
-        lab.run(lab.switch, "sh", "-c", trusting)
+        rig.run(rig.switch, "sh", "-c", trusting)
     sizes = [1200] * 9 + [700]
     data = os.urandom(sum(sizes))
-    switch = lab.start("nfqueue")
-    with lab.udp(lab.server, SERVERS[0], 5353) as served, lab.udp(lab.client) as client:
+    switch = rig.start("nfqueue")
+    with rig.udp(rig.server, SERVERS[0], 5353) as served, rig.udp(rig.client) as client:
         for side in (served, client):
             side.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1200)
         client.sendto(data, (VIP, 53))

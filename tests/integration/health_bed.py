@@ -13,23 +13,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lb_switch.host.setup import DEFAULT_DIRECTORY
-from tests.capture.lab import Lab
 from tests.integration.health_view import View
+from tests.support.rig import Rig
 
 _REPOSITORY = Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def running(lab: Lab, config: str, capture: str, ends_with: int = 0) -> Iterator[View]:
+def running(rig: Rig, config: str, capture: str, ends_with: int = 0) -> Iterator[View]:
     """Run the switch with this configuration; a `control_socket` is put in front of it.
 
     `ends_with`: the exit code that it must have in the end.
     """
-    path = lab.directory / "lb.toml"
-    control_socket = lab.directory / "control.sock"
+    path = rig.directory / "lb.toml"
+    control_socket = rig.directory / "control.sock"
     path.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n{config}')
-    command = ["ip", "netns", "exec", lab.switch, sys.executable, "-m", "lb_switch", "run"]
-    errors = lab.directory / "run.stderr"
+    command = ["ip", "netns", "exec", rig.switch, sys.executable, "-m", "lb_switch", "run"]
+    errors = rig.directory / "run.stderr"
     with (
         errors.open("w") as stderr,
         subprocess.Popen(
@@ -50,7 +50,7 @@ def running(lab: Lab, config: str, capture: str, ends_with: int = 0) -> Iterator
             switch.terminate()
             switch.wait(20.0)
             # A killed one leaves its journal to the next switch in this namespace: there is none.
-            inode = Path(f"/run/netns/{lab.switch}").stat().st_ino
+            inode = Path(f"/run/netns/{rig.switch}").stat().st_ino
             (DEFAULT_DIRECTORY / f"{inode}.state").unlink(missing_ok=True)
     assert switch.returncode == ends_with, errors.read_text()
 

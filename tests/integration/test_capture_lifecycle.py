@@ -11,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import (
+from tests.support.rig import (
     CLIENT,
     SERVERS,
     TCP_VIP,
     TCP_VIP6,
     UDP_VIP,
     VIP,
-    Lab,
+    Group,
     Process,
+    ReloadRefusedError,
+    Rig,
     built,
+    inside,
 )
 
 pytestmark = pytest.mark.netns
@@ -28,12 +31,12 @@ both = pytest.mark.parametrize("capture", ["tun", "nfqueue"])
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     with built(tmp_path) as made:
         yield made
 
 
-def host_settings(lab: Lab) -> None:
+def host_settings(rig: Rig) -> None:
     """Give the host settings of its own, so that "as before" is more than "as a fresh one"."""
     script = """
         iptables -A FORWARD -s 192.0.2.1 -j DROP
@@ -46,48 +49,48 @@ def host_settings(lab: Lab) -> None:
         echo 1 > /proc/sys/net/ipv4/conf/srv0/forwarding
         echo 33 > /proc/sys/net/ipv4/neigh/cli0/proxy_delay
     """
-    lab.run(lab.switch, "sh", "-ec", script)
+    rig.run(rig.switch, "sh", "-ec", script)
 
 
 @both
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGQUIT, signal.SIGRTMIN]
 )
-def test_an_orderly_stop_restores_the_host(lab: Lab, capture: str, number: int) -> None:
-    lab.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
-    before = lab.snapshot()
-    switch = lab.start(capture)
-    assert lab.snapshot() != before
+def test_an_orderly_stop_restores_the_host(rig: Rig, capture: str, number: int) -> None:
+    rig.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
+    before = rig.snapshot()
+    switch = rig.start(capture)
+    assert rig.snapshot() != before
     switch.stop(number)
     assert switch.stderr == ""
-    assert lab.snapshot() == before
-    assert not lab.state.exists()
+    assert rig.snapshot() == before
+    assert not rig.journal.exists()
 
 
 @both
-def test_settings_of_the_hosts_own_come_back(lab: Lab, capture: str) -> None:
-    host_settings(lab)
-    before = lab.snapshot()
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start(capture)
-        with lab.connect(), listener.accept()[0]:
+def test_settings_of_the_hosts_own_come_back(rig: Rig, capture: str) -> None:
+    host_settings(rig)
+    before = rig.snapshot()
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.start(capture)
+        with rig.connect(), listener.accept()[0]:
             pass
         switch.stop()
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
 @both
-def test_the_next_start_takes_back_what_a_killed_switch_left(lab: Lab, capture: str) -> None:
-    host_settings(lab)
-    lab.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
-    before = lab.snapshot()
-    lab.start(capture).stop(signal.SIGKILL)
-    assert lab.snapshot() != before
-    lab.configure(UDP_VIP)
-    switch = lab.start(capture)
+def test_the_next_start_takes_back_what_a_killed_switch_left(rig: Rig, capture: str) -> None:
+    host_settings(rig)
+    rig.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
+    before = rig.snapshot()
+    rig.start(capture).stop(signal.SIGKILL)
+    assert rig.snapshot() != before
+    rig.configure(UDP_VIP)
+    switch = rig.start(capture)
     assert "taking back" in switch.stderr
     switch.stop()
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
 @pytest.fixture
@@ -103,276 +106,272 @@ def legacy(tmp_path: Path) -> str:
     return f"{programs}:{os.environ['PATH']}"
 
 
-def test_iptables_legacy_serves_and_restores_as_well(lab: Lab, legacy: str) -> None:
+def test_iptables_legacy_serves_and_restores_as_well(rig: Rig, legacy: str) -> None:
     def rules() -> str:
         script = "iptables-legacy-save; ip6tables-legacy-save"
-        lines = lab.run(lab.switch, "sh", "-c", script).splitlines()
+        lines = rig.run(rig.switch, "sh", "-c", script).splitlines()
         return "\n".join(line.partition(" [")[0] for line in lines if not line.startswith("#"))
 
     # A legacy table lives as long as its namespace, once it was looked at.
     for table in ("raw", "mangle"):
         for program in ("iptables-legacy", "ip6tables-legacy"):
-            lab.run(lab.switch, program, "-t", table, "-S")
-    lab.configure(TCP_VIP, TCP_VIP6)
-    before, rules_before = lab.snapshot(), rules()
+            rig.run(rig.switch, program, "-t", table, "-S")
+    rig.configure(TCP_VIP, TCP_VIP6)
+    before, rules_before = rig.snapshot(), rules()
     for number in (signal.SIGTERM, signal.SIGKILL):
-        switch = lab.start("nfqueue", PATH=legacy)
+        switch = rig.start("nfqueue", PATH=legacy)
         assert "LB-SWITCH" in rules()
-        with lab.listen(SERVERS[0]) as listener, lab.connect(), listener.accept()[0]:
+        with rig.listen(SERVERS[0]) as listener, rig.connect(), listener.accept()[0]:
             pass
         switch.stop(number)
-    lab.start("nfqueue", PATH=legacy).stop()
+    rig.start("nfqueue", PATH=legacy).stop()
     assert rules() == rules_before
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
-def test_the_other_capture_takes_it_back_too(lab: Lab) -> None:
-    before = lab.snapshot()
-    lab.start("nfqueue").stop(signal.SIGKILL)
-    lab.start("tun").stop(signal.SIGKILL)
-    lab.start("nfqueue").stop()
-    assert lab.snapshot() == before
+def test_the_other_capture_takes_it_back_too(rig: Rig) -> None:
+    before = rig.snapshot()
+    rig.start("nfqueue").stop(signal.SIGKILL)
+    rig.start("tun").stop(signal.SIGKILL)
+    rig.start("nfqueue").stop()
+    assert rig.snapshot() == before
 
 
-def test_a_half_written_journal_is_taken_back_as_far_as_it_goes(lab: Lab) -> None:
-    before = lab.snapshot()
-    lab.start("nfqueue").stop(signal.SIGKILL)
-    (journal,) = lab.state.glob("*.state")
-    with journal.open("a") as file:
+def test_a_half_written_journal_is_taken_back_as_far_as_it_goes(rig: Rig) -> None:
+    before = rig.snapshot()
+    rig.start("nfqueue").stop(signal.SIGKILL)
+    with rig.journal.open("a") as file:
         file.write('[["run", "ip", "li')
-    lab.start("nfqueue").stop()
-    assert lab.snapshot() == before
+    rig.start("nfqueue").stop()
+    assert rig.snapshot() == before
 
 
-def test_the_journal_of_another_namespace_is_not_carried_out(lab: Lab, tmp_path: Path) -> None:
+def test_the_journal_of_another_namespace_is_not_carried_out(rig: Rig, tmp_path: Path) -> None:
     """Inode numbers of namespaces are used again."""
-    lab.run(lab.switch, "ip", "neigh", "add", "proxy", "192.0.2.5", "dev", "cli0")
-    inode = lab.run(lab.switch, "stat", "-L", "-c", "%i", "/proc/self/ns/net").strip()
-    lab.state.mkdir()
+    rig.run(rig.switch, "ip", "neigh", "add", "proxy", "192.0.2.5", "dev", "cli0")
     stranger = '{"boot": "another", "namespace": "1"}'
     undo = '[["run", "ip", "neigh", "del", "proxy", "192.0.2.5", "dev", "cli0"]]'
-    (lab.state / f"{inode}.state").write_text(f"{stranger}\n{undo}\n")
-    before = lab.snapshot()
-    lab.start("tun").stop()
-    assert lab.snapshot() == before
+    rig.journal.write_text(f"{stranger}\n{undo}\n")
+    before = rig.snapshot()
+    rig.start("tun").stop()
+    assert rig.snapshot() == before
 
 
 @both
-def test_a_second_switch_in_the_namespace_is_refused(lab: Lab, capture: str) -> None:
-    first = lab.start(capture)
-    running = lab.snapshot()
-    complaint = lab.refused("tun")
+def test_a_second_switch_in_the_namespace_is_refused(rig: Rig, capture: str) -> None:
+    first = rig.start(capture)
+    running = rig.snapshot()
+    complaint = rig.refused("tun")
     assert complaint == (
         f"another lb-switch runs in this network namespace (pid {first.popen.pid}): stop it first"
     )
-    assert lab.snapshot() == running
-    with lab.listen(SERVERS[0]) as listener, lab.connect(), listener.accept()[0]:
+    assert rig.snapshot() == running
+    with rig.listen(SERVERS[0]) as listener, rig.connect(), listener.accept()[0]:
         pass
 
 
-def test_a_taken_queue_number_is_one_clear_line(lab: Lab) -> None:
+def test_a_taken_queue_number_is_one_clear_line(rig: Rig) -> None:
     import netfilterqueue
 
-    from tests.capture.lab import inside
-
-    before = lab.snapshot()
-    with inside(lab.switch):
+    before = rig.snapshot()
+    with inside(rig.switch):
         other = netfilterqueue.NetfilterQueue()
     other.bind(100, lambda packet: packet.accept(), sock_len=100_000)
     try:
-        assert lab.refused("nfqueue") == (
+        assert rig.refused("nfqueue") == (
             "NFQUEUE 100 is taken by another program: choose another number"
         )
-        assert lab.snapshot() == before
-        lab.start("nfqueue", QUEUE="101").stop()
+        assert rig.snapshot() == before
+        rig.configure(settings="queue = 101")
+        rig.start("nfqueue").stop()
     finally:
         other.unbind()
 
 
-def test_a_missing_device_node_is_one_clear_line(lab: Lab) -> None:
-    before = lab.snapshot()
+def test_a_missing_device_node_is_one_clear_line(rig: Rig) -> None:
+    before = rig.snapshot()
     hide = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")
-    assert lab.refused("tun", *hide) == (
+    assert rig.refused("tun", *hide) == (
         "/dev/net/tun is missing: modprobe tun; mkdir -p /dev/net && mknod /dev/net/tun c 10 200"
     )
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
 @pytest.mark.parametrize(("capture", "pages"), [("tun", 1), ("nfqueue", 1), ("tun", 2)])
-def test_a_full_disk_is_one_clear_line(lab: Lab, capture: str, pages: int) -> None:
+def test_a_full_disk_is_one_clear_line(rig: Rig, capture: str, pages: int) -> None:
     """One page of the disk is in use; with two, it is full in the middle of the changes."""
-    lab.configure(*([f"10.0.1.{number}:80", 6, [SERVERS[0] + ":80"]] for number in range(20, 90)))
-    lab.state.mkdir()
-    inode = lab.run(lab.switch, "stat", "-L", "-c", "%i", "/proc/self/ns/net").strip()
-    seen = lab.directory / "seen"
+    rig.configure(*(Group(f"10.0.1.{number}:80", [f"{SERVERS[0]}:80"]) for number in range(20, 90)))
+    folder = rig.journal.parent
+    seen = rig.directory / "seen"
     page = os.sysconf("SC_PAGE_SIZE")
     full = f"""
-        mount -t tmpfs -o size={pages * page} none {lab.state}
-        head -c {page} /dev/zero > {lab.state}/theirs
+        mount -t tmpfs -o size={pages * page} none {folder}
+        head -c {page} /dev/zero > {folder}/theirs
         "$@"; code=$?
-        ls {lab.state} > {seen}
+        ls {folder} > {seen}
         exit $code
     """
-    before = lab.snapshot()
-    complaint = lab.refused(capture, "unshare", "-m", "sh", "-c", full, "sh")
-    assert complaint == f"{lab.state}/{inode}.state: No space left on device"
+    before = rig.snapshot()
+    complaint = rig.refused(capture, "unshare", "-m", "sh", "-c", full, "sh")
+    assert complaint == f"{rig.journal}: No space left on device"
     assert seen.read_text() == "theirs\n"
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
 @both
-def test_a_missing_capability_is_one_clear_line(lab: Lab, capture: str) -> None:
+def test_a_missing_capability_is_one_clear_line(rig: Rig, capture: str) -> None:
     weak = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
-    assert lab.refused(capture, *weak) == f"capture {capture} needs CAP_NET_ADMIN: run it with sudo"
+    assert rig.refused(capture, *weak) == f"capture {capture} needs CAP_NET_ADMIN: run it with sudo"
 
 
-def test_an_interface_of_the_same_name_is_one_clear_line(lab: Lab) -> None:
-    lab.run(lab.switch, "ip", "tuntap", "add", "lbtun", "mode", "tun")
-    before = lab.snapshot()
-    assert lab.refused("tun") == "interface lbtun exists already: remove it (ip link del lbtun)"
-    assert lab.snapshot() == before
+def test_an_interface_of_the_same_name_is_one_clear_line(rig: Rig) -> None:
+    rig.run(rig.switch, "ip", "tuntap", "add", "lbtun", "mode", "tun")
+    before = rig.snapshot()
+    assert rig.refused("tun") == "interface lbtun exists already: remove it (ip link del lbtun)"
+    assert rig.snapshot() == before
 
 
 @pytest.mark.parametrize(
     ("virtual_server", "complaint"),
     [
-        (["10.0.1.1:80", 6, ["10.0.2.11:80"]], "10.0.1.1 is an address of this machine"),
-        (["10.0.1.100:80", 6, ["10.0.1.100:81"]], "is a VIP of this switch: a loop"),
-        (["10.0.1.100:80", 6, ["192.0.2.1:81"]], "there is no route to real server 192.0.2.1"),
-        (["10.0.1.100:80", 6, ["10.0.2.1:81"]], "is this machine itself"),
+        (Group("10.0.1.1:80", ["10.0.2.11:80"]), "10.0.1.1 is an address of this machine"),
+        (Group("10.0.1.100:80", ["10.0.1.100:81"]), "is a VIP of this switch: a loop"),
+        (Group("10.0.1.100:80", ["192.0.2.1:81"]), "there is no route to real server 192.0.2.1"),
+        (Group("10.0.1.100:80", ["10.0.2.1:81"]), "is this machine itself"),
     ],
 )
 def test_an_impossible_set_up_changes_nothing(
-    lab: Lab, virtual_server: list[object], complaint: str
+    rig: Rig, virtual_server: Group, complaint: str
 ) -> None:
-    before = lab.snapshot()
-    lab.configure(virtual_server)
-    said = lab.refused("tun")
+    before = rig.snapshot()
+    rig.configure(virtual_server)
+    said = rig.refused("tun")
     assert complaint in said
     assert "\n" not in said
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
-def test_a_local_vip_is_served_by_nfqueue_only_if_that_is_meant(lab: Lab) -> None:
-    lab.configure(["10.0.1.1:80", 6, [f"{SERVERS[0]}:8080"]])
-    before = lab.snapshot()
-    said = lab.refused("nfqueue")
+def test_a_local_vip_is_served_by_nfqueue_only_if_that_is_meant(rig: Rig) -> None:
+    group = Group("10.0.1.1:80", [f"{SERVERS[0]}:8080"])
+    rig.configure(group)
+    before = rig.snapshot()
+    said = rig.refused("nfqueue")
     assert said.startswith("10.0.1.1 is an address of this machine")
     assert said.endswith("or set take_own_addresses = true")
-    assert lab.snapshot() == before
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start("nfqueue", OWN_ADDRESSES="yes")
-        with lab.connect("10.0.1.1") as client:
+    assert rig.snapshot() == before
+    with rig.listen(SERVERS[0]) as listener:
+        rig.configure(group, settings="take_own_addresses = true")
+        switch = rig.start("nfqueue")
+        with rig.connect("10.0.1.1") as client:
             served, peer = listener.accept()
             with served:
                 assert peer[0] == CLIENT
                 served.sendall(b"answer")
                 assert client.recv(10) == b"answer"
         switch.stop()
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
-def change(lab: Lab, switch: Process, *virtual_servers: list[object]) -> str:
-    lab.configure(*virtual_servers)
-    switch.popen.send_signal(signal.SIGHUP)
-    return switch.line()
+def change(rig: Rig, switch: Process, *groups: Group) -> list[str]:
+    rig.configure(*groups)
+    return switch.reload()
 
 
 @both
-def test_the_rules_follow_a_live_change(lab: Lab, capture: str) -> None:
+def test_the_rules_follow_a_live_change(rig: Rig, capture: str) -> None:
     other_vip = "10.0.1.101"
-    lab.configure([f"{VIP}:80", 6, [f"{SERVERS[0]}:8080"]])
-    before = lab.snapshot()
-    with lab.listen(SERVERS[0]) as first, lab.listen(SERVERS[1]) as second:
-        switch = lab.start(capture)
-        small = lab.snapshot()
-        with lab.connect() as living:
+    rig.configure(Group(f"{VIP}:80", [f"{SERVERS[0]}:8080"]))
+    before = rig.snapshot()
+    with rig.listen(SERVERS[0]) as first, rig.listen(SERVERS[1]) as second:
+        switch = rig.start(capture)
+        small = rig.snapshot()
+        with rig.connect() as living:
             served, _ = first.accept()
             # The real server is replaced and a VIP added: the old connection goes on.
-            added: list[list[object]] = [
-                [f"{VIP}:80", 6, [f"{SERVERS[1]}:8080"]],
-                [f"{other_vip}:80", 6, [f"{SERVERS[1]}:8080"]],
+            added = [
+                Group(f"{VIP}:80", [f"{SERVERS[1]}:8080"]),
+                Group(f"{other_vip}:80", [f"{SERVERS[1]}:8080"]),
             ]
-            assert change(lab, switch, *added) == "updated"
+            assert len(change(rig, switch, *added)) == 3
             for vip in (VIP, other_vip):
-                with lab.connect(vip), second.accept()[0]:
+                with rig.connect(vip), second.accept()[0]:
                     pass
             with served:
                 living.sendall(b"question")
                 assert served.recv(100) == b"question"
                 served.sendall(b"answer")
                 assert living.recv(100) == b"answer"
-            impossible: list[object] = [f"{VIP}:80", 6, ["192.0.2.1:80"]]
-            assert change(lab, switch, impossible).startswith("refused: there is no route")
-            assert change(lab, switch, *added) == "updated"
+            with pytest.raises(ReloadRefusedError, match=r"^there is no route"):
+                change(rig, switch, Group(f"{VIP}:80", ["192.0.2.1:80"]))
+            assert change(rig, switch, *added) == ["nothing changed"]
         switch.stop()
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
     assert small != before
 
 
 @both
-def test_a_change_and_back_leaves_the_same_rules(lab: Lab, capture: str) -> None:
-    one: list[object] = [f"{VIP}:80", 6, [f"{SERVERS[0]}:8080"]]
-    two: list[object] = ["10.0.1.101:81", 17, [f"{SERVERS[1]}:8080"]]
-    lab.configure(one)
-    before = lab.snapshot()
-    switch = lab.start(capture)
-    small = lab.snapshot()
-    assert change(lab, switch, one, two, TCP_VIP6) == "updated"
-    large = lab.snapshot()
+def test_a_change_and_back_leaves_the_same_rules(rig: Rig, capture: str) -> None:
+    one = Group(f"{VIP}:80", [f"{SERVERS[0]}:8080"])
+    two = Group("10.0.1.101:81", [f"{SERVERS[1]}:8080"], "udp")
+    rig.configure(one)
+    before = rig.snapshot()
+    switch = rig.start(capture)
+    small = rig.snapshot()
+    assert change(rig, switch, one, two, TCP_VIP6)
+    large = rig.snapshot()
     assert [line for line in large if "10.0.1.101" in line and line not in small]
-    assert change(lab, switch, one) == "updated"
+    assert change(rig, switch, one)
     # What IPv6 needed of the device is not taken back from it; it ends with the device.
     device = ("conf/lbtun/", "neigh/lbtun/", "lbtun table local", "dev lbtun proto kernel")
-    assert [line for line in lab.snapshot() if not any(d in line for d in device)] == [
+    assert [line for line in rig.snapshot() if not any(d in line for d in device)] == [
         line for line in small if not any(d in line for d in device)
     ]
     switch.popen.kill()
     switch.popen.wait(20)
-    lab.start(capture).stop()
-    assert lab.snapshot() == before
+    rig.start(capture).stop()
+    assert rig.snapshot() == before
 
 
-def test_removing_the_device_ends_the_switch_and_restores_the_host(lab: Lab) -> None:
-    before = lab.snapshot()
-    switch = lab.start("tun")
-    lab.run(lab.switch, "ip", "link", "del", "lbtun")
+def test_removing_the_device_ends_the_switch_and_restores_the_host(rig: Rig) -> None:
+    before = rig.snapshot()
+    switch = rig.start("tun")
+    rig.run(rig.switch, "ip", "link", "del", "lbtun")
     assert switch.popen.wait(20) == 1
     assert "lbtun is gone" in switch.stderr
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
-def test_a_signal_while_starting_leaves_nothing_behind(lab: Lab) -> None:
-    before = lab.snapshot()
+def test_a_signal_while_starting_leaves_nothing_behind(rig: Rig) -> None:
+    before = rig.snapshot()
     for _ in range(3):
-        switch = lab.launch("nfqueue")
+        switch = rig.launch("nfqueue")
         # Its state file appears with the first change it makes.
-        while not (lab.state.exists() and any(lab.state.iterdir())):
+        while not rig.journal.exists():
             assert switch.popen.poll() is None, switch.stderr
             os.sched_yield()
         switch.popen.send_signal(signal.SIGTERM)
         assert switch.popen.wait(20) == 0, switch.stderr
-        assert lab.snapshot() == before
+        assert rig.snapshot() == before
 
 
 @both
-def test_the_servers_other_traffic_outlives_a_killed_switch(lab: Lab, capture: str) -> None:
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start(capture)
+def test_the_servers_other_traffic_outlives_a_killed_switch(rig: Rig, capture: str) -> None:
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.start(capture)
         for alive in (True, False):
             if not alive:
                 switch.stop(signal.SIGKILL)
             # From the very port that replies are captured from.
-            with lab.connect(SERVERS[0], 8080) as client, listener.accept()[0] as served:
+            with rig.connect(SERVERS[0], 8080) as client, listener.accept()[0] as served:
                 served.sendall(b"answer")
                 assert client.recv(10) == b"answer"
 
 
-def advertise(lab: Lab) -> None:
+def advertise(rig: Rig) -> None:
     """Let the client's machine offer itself as a router, as RFC 4861, section 4.2, has it."""
-    address = lab.run(lab.client, "cat", "/sys/class/net/eth0/address").strip()
-    lab.run(
-        lab.client,
+    address = rig.run(rig.client, "cat", "/sys/class/net/eth0/address").strip()
+    rig.run(
+        rig.client,
         sys.executable,
         "-c",
         "from scapy.layers.inet6 import *; from scapy.layers.l2 import Ether;"
@@ -383,36 +382,37 @@ def advertise(lab: Lab) -> None:
     )
 
 
-def learnt_routes(lab: Lab) -> list[str]:
-    routes = lab.run(lab.switch, "ip", "-6", "route", "show", "default").splitlines()
+def learnt_routes(rig: Rig) -> list[str]:
+    routes = rig.run(rig.switch, "ip", "-6", "route", "show", "default").splitlines()
     return [" ".join(line.split(" expires ")[0].split()) for line in routes]
 
 
 @both
-def test_a_default_route_that_was_learnt_outlives_the_switch(lab: Lab, capture: str) -> None:
+def test_a_default_route_that_was_learnt_outlives_the_switch(rig: Rig, capture: str) -> None:
     """A host that becomes a router forgets it, unless it is told not to."""
-    lab.run(lab.switch, "sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
-    lab.configure(TCP_VIP6)
+    rig.run(rig.switch, "sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding")
+    rig.run(rig.switch, "sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/cli0/accept_ra")
+    rig.configure(TCP_VIP6)
     for _ in range(50):
-        advertise(lab)
-        if before := learnt_routes(lab):
+        advertise(rig)
+        if before := learnt_routes(rig):
             break
     assert len(before) == 1
     assert "proto ra" in before[0]
-    switch = lab.start(capture)
-    assert learnt_routes(lab) == before
+    switch = rig.start(capture)
+    assert learnt_routes(rig) == before
     switch.stop()
-    assert learnt_routes(lab) == before
-    assert lab.run(lab.switch, "cat", "/proc/sys/net/ipv6/conf/cli0/accept_ra").strip() == "1"
-    assert lab.run(lab.switch, "cat", "/proc/sys/net/ipv6/conf/all/forwarding").strip() == "0"
+    assert learnt_routes(rig) == before
+    assert rig.run(rig.switch, "cat", "/proc/sys/net/ipv6/conf/cli0/accept_ra").strip() == "1"
+    assert rig.run(rig.switch, "cat", "/proc/sys/net/ipv6/conf/all/forwarding").strip() == "0"
 
 
 @both
-def test_what_somebody_else_sets_while_it_runs_stays(lab: Lab, capture: str) -> None:
-    lab.run(lab.switch, "sh", "-c", "echo 0 >/proc/sys/net/ipv4/neigh/srv0/proxy_delay")
-    lab.run(lab.switch, "sh", "-c", "echo 80 >/proc/sys/net/ipv4/neigh/cli0/proxy_delay")
-    switch = lab.start(capture)
-    lab.run(lab.switch, "sh", "-c", "echo 40 >/proc/sys/net/ipv4/neigh/cli0/proxy_delay")
+def test_what_somebody_else_sets_while_it_runs_stays(rig: Rig, capture: str) -> None:
+    rig.run(rig.switch, "sh", "-c", "echo 0 >/proc/sys/net/ipv4/neigh/srv0/proxy_delay")
+    rig.run(rig.switch, "sh", "-c", "echo 80 >/proc/sys/net/ipv4/neigh/cli0/proxy_delay")
+    switch = rig.start(capture)
+    rig.run(rig.switch, "sh", "-c", "echo 40 >/proc/sys/net/ipv4/neigh/cli0/proxy_delay")
     switch.stop()
-    assert lab.run(lab.switch, "cat", "/proc/sys/net/ipv4/neigh/cli0/proxy_delay").strip() == "40"
+    assert rig.run(rig.switch, "cat", "/proc/sys/net/ipv4/neigh/cli0/proxy_delay").strip() == "40"
     assert "net.ipv4.neigh.cli0.proxy_delay was set to 40 by somebody else" in switch.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import CLIENT, SERVERS, VIP, Lab, background, built
+from tests.support.rig import CLIENT, SERVERS, VIP, Rig, background, built
 
 pytestmark = [
     pytest.mark.netns,
@@ -22,7 +22,7 @@ NO_MOUNTS = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     with built(tmp_path) as made:
         yield made
 
@@ -40,11 +40,11 @@ def threads() -> set[str]:
     return names
 
 
-def attribute(lab: Lab, name: str) -> int:
-    return int(lab.run(lab.switch, "cat", f"/sys/class/net/lbtun/{name}"), 0)
+def attribute(rig: Rig, name: str) -> int:
+    return int(rig.run(rig.switch, "cat", f"/sys/class/net/lbtun/{name}"), 0)
 
 
-def assert_it_serves(lab: Lab) -> None:
+def assert_it_serves(rig: Rig) -> None:
     """Let a megabyte come through the VIP."""
     data = bytes(range(256)) * 4096
 
@@ -54,7 +54,7 @@ def assert_it_serves(lab: Lab) -> None:
             assert peer[0] == CLIENT
             served.sendall(data)
 
-    with lab.listen(SERVERS[0]) as listener, background(serve), lab.connect(VIP) as client:
+    with rig.listen(SERVERS[0]) as listener, background(serve), rig.connect(VIP) as client:
         received = b""
         while chunk := client.recv(1 << 16):
             received += chunk
@@ -64,26 +64,26 @@ def assert_it_serves(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "wrap", [(), ("sh", "-c", FOREIGN_SYSFS, "sh")], ids=["own sysfs", "foreign sysfs"]
 )
-def test_what_is_written_goes_on_in_a_thread(lab: Lab, wrap: tuple[str, ...]) -> None:
+def test_what_is_written_goes_on_in_a_thread(rig: Rig, wrap: tuple[str, ...]) -> None:
     before = threads()
-    switch = lab.launch("tun", *wrap)
-    assert switch.line() == "ready"
+    switch = rig.launch("tun", *wrap)
+    switch.await_serving()
     assert len(threads() - before) == 1
-    assert attribute(lab, "threaded") == 1
-    assert attribute(lab, "tun_flags") & IFF_NAPI
-    assert_it_serves(lab)
+    assert attribute(rig, "threaded") == 1
+    assert attribute(rig, "tun_flags") & IFF_NAPI
+    assert_it_serves(rig)
     counters = switch.stop()
     assert counters["new_connection"] == 1
     assert switch.stderr == ""
     assert threads() == before
 
 
-def test_without_the_right_to_make_one_it_works_as_well(lab: Lab) -> None:
+def test_without_the_right_to_make_one_it_works_as_well(rig: Rig) -> None:
     before = threads()
-    switch = lab.launch("tun", "sh", "-c", FOREIGN_SYSFS, "sh", *NO_MOUNTS)
-    assert switch.line() == "ready"
+    switch = rig.launch("tun", "sh", "-c", FOREIGN_SYSFS, "sh", *NO_MOUNTS)
+    switch.await_serving()
     assert threads() == before
-    assert not attribute(lab, "tun_flags") & IFF_NAPI
-    assert_it_serves(lab)
+    assert not attribute(rig, "tun_flags") & IFF_NAPI
+    assert_it_serves(rig)
     assert switch.stop()["new_connection"] == 1
     assert switch.stderr == ""

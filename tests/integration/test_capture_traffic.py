@@ -7,12 +7,13 @@ import os
 import random
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import (
+from tests.support.rig import (
     CLIENT,
     CLIENT6,
     ROUTER,
@@ -23,7 +24,8 @@ from tests.capture.lab import (
     UDP_VIP,
     VIP,
     VIP6,
-    Lab,
+    Group,
+    Rig,
     background,
     built,
 )
@@ -39,7 +41,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     with built(tmp_path) as made:
         yield made
 
@@ -55,30 +57,30 @@ def exchange(client: socket.socket, listener: socket.socket) -> tuple[str, str]:
         return peer[0], client.getpeername()[0]
 
 
-def test_tcp_goes_to_the_real_servers_in_turn(lab: Lab, capture: str) -> None:
-    with lab.listen(SERVERS[0]) as first, lab.listen(SERVERS[1]) as second:
-        switch = lab.start(capture)
+def test_tcp_goes_to_the_real_servers_in_turn(rig: Rig, capture: str) -> None:
+    with rig.listen(SERVERS[0]) as first, rig.listen(SERVERS[1]) as second:
+        switch = rig.start(capture)
         for listener in (first, second, first):
-            with lab.connect() as client:
+            with rig.connect() as client:
                 assert exchange(client, listener) == (CLIENT, VIP)
     assert switch.stop()["new_connection"] == 3
 
 
-def test_tcp_over_ipv6(lab: Lab, capture: str) -> None:
-    lab.configure(TCP_VIP6)
-    with lab.listen(SERVERS6[0]) as first, lab.listen(SERVERS6[1]) as second:
-        switch = lab.start(capture)
+def test_tcp_over_ipv6(rig: Rig, capture: str) -> None:
+    rig.configure(TCP_VIP6)
+    with rig.listen(SERVERS6[0]) as first, rig.listen(SERVERS6[1]) as second:
+        switch = rig.start(capture)
         for listener in (first, second):
-            with lab.connect(VIP6) as client:
+            with rig.connect(VIP6) as client:
                 exchange(client, listener)
     assert switch.stop()["new_connection"] == 2
 
 
-def test_the_switch_is_one_hop(lab: Lab, capture: str) -> None:
-    lab.start(capture)
+def test_the_switch_is_one_hop(rig: Rig, capture: str) -> None:
+    rig.start(capture)
     with (
-        lab.udp(lab.server, SERVERS[0], 5353) as served,
-        lab.udp(lab.client) as client,
+        rig.udp(rig.server, SERVERS[0], 5353) as served,
+        rig.udp(rig.client) as client,
     ):
         for side in (served, client):
             side.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
@@ -93,7 +95,7 @@ def test_the_switch_is_one_hop(lab: Lab, capture: str) -> None:
         assert struct.unpack("=i", ancillary[0][2])[0] == 39
 
 
-def test_two_hundred_megabytes_arrive_as_they_were_sent(lab: Lab, capture: str) -> None:
+def test_two_hundred_megabytes_arrive_as_they_were_sent(rig: Rig, capture: str) -> None:
     block = os.urandom(1 << 20)
     received = hashlib.sha256()
 
@@ -105,10 +107,10 @@ def test_two_hundred_megabytes_arrive_as_they_were_sent(lab: Lab, capture: str) 
                 served.sendall(data[:1000])
             served.sendall(b"END")
 
-    lab.configure(TCP_VIP)
+    rig.configure(TCP_VIP)
     sent, echoed = hashlib.sha256(), bytearray()
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start(capture)
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.start(capture)
 
         def read_all(client: socket.socket) -> None:
             while data := client.recv(1 << 16):
@@ -116,7 +118,7 @@ def test_two_hundred_megabytes_arrive_as_they_were_sent(lab: Lab, capture: str) 
 
         with (
             background(serve, listener),
-            lab.connect(timeout=60) as client,
+            rig.connect(timeout=60) as client,
             background(read_all, client),
         ):
             for _ in range(200):
@@ -129,14 +131,14 @@ def test_two_hundred_megabytes_arrive_as_they_were_sent(lab: Lab, capture: str) 
 
 
 @pytest.mark.parametrize("conntrack", [False, True])
-def test_datagrams_of_60_kilobytes(lab: Lab, capture: str, conntrack: bool) -> None:
+def test_datagrams_of_60_kilobytes(rig: Rig, capture: str, conntrack: bool) -> None:
     """They come as fragments; with a conntrack rule in the namespace NFQUEUE gets them whole."""
     if conntrack:
         rule = ("FORWARD", "-m", "conntrack", "--ctstate", "INVALID")
-        lab.run(lab.switch, "iptables", "-A", *rule)
-    switch = lab.start(capture)
+        rig.run(rig.switch, "iptables", "-A", *rule)
+    switch = rig.start(capture)
     question, answer = os.urandom(60_000), os.urandom(60_000)
-    with lab.udp(lab.server, SERVERS[0], 5353) as served, lab.udp(lab.client) as client:
+    with rig.udp(rig.server, SERVERS[0], 5353) as served, rig.udp(rig.client) as client:
         client.sendto(question, (VIP, 53))
         data, peer = served.recvfrom(65535)
         assert data == question
@@ -146,48 +148,48 @@ def test_datagrams_of_60_kilobytes(lab: Lab, capture: str, conntrack: bool) -> N
     assert (packets < 10) == (conntrack and capture == "nfqueue")
 
 
-def test_echo_to_the_vip_is_answered(lab: Lab, capture: str) -> None:
-    lab.configure(TCP_VIP, TCP_VIP6)
-    switch = lab.start(capture)
+def test_echo_to_the_vip_is_answered(rig: Rig, capture: str) -> None:
+    rig.configure(TCP_VIP, TCP_VIP6)
+    switch = rig.start(capture)
     for vip in (VIP, VIP6):
-        assert "1 received" in lab.run(lab.client, "ping", "-c", "1", "-W", "5", vip)
+        assert "1 received" in rig.run(rig.client, "ping", "-c", "1", "-W", "5", vip)
     assert switch.stop()["echo_to_vip"] == 2
 
 
-def test_a_port_without_virtual_server_refuses_at_once(lab: Lab, capture: str) -> None:
-    lab.start(capture)
+def test_a_port_without_virtual_server_refuses_at_once(rig: Rig, capture: str) -> None:
+    rig.start(capture)
     with pytest.raises(ConnectionRefusedError):
-        lab.connect(VIP, 81)
+        rig.connect(VIP, 81)
 
 
-def test_other_traffic_is_left_alone(lab: Lab, capture: str) -> None:
+def test_other_traffic_is_left_alone(rig: Rig, capture: str) -> None:
     """Servers and clients reach each other and the switch beside the VIP."""
-    lab.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
-    switch = lab.start(capture)
+    rig.configure(TCP_VIP, UDP_VIP, TCP_VIP6)
+    switch = rig.start(capture)
     for name, target in (
-        (lab.server, CLIENT),
-        (lab.client, SERVERS[0]),
-        (lab.client, ROUTER),
-        (lab.server, ROUTER),
-        (lab.switch, CLIENT),
-        (lab.switch, SERVERS[1]),
-        (lab.server, CLIENT6),
-        (lab.client, SERVERS6[0]),
-        (lab.client, "fd00:1::1"),
-        (lab.switch, CLIENT6),
-        (lab.switch, SERVERS6[1]),
+        (rig.server, CLIENT),
+        (rig.client, SERVERS[0]),
+        (rig.client, ROUTER),
+        (rig.server, ROUTER),
+        (rig.switch, CLIENT),
+        (rig.switch, SERVERS[1]),
+        (rig.server, CLIENT6),
+        (rig.client, SERVERS6[0]),
+        (rig.client, "fd00:1::1"),
+        (rig.switch, CLIENT6),
+        (rig.switch, SERVERS6[1]),
     ):
-        assert "1 received" in lab.run(name, "ping", "-c", "1", "-W", "5", target)
-    with lab.listen(SERVERS[0]) as listener, lab.connect(SERVERS[0], 8080) as client:
+        assert "1 received" in rig.run(name, "ping", "-c", "1", "-W", "5", target)
+    with rig.listen(SERVERS[0]) as listener, rig.connect(SERVERS[0], 8080) as client:
         # Its reply key is no connection's: captured, and passed.
         assert exchange(client, listener) == (CLIENT, SERVERS[0])
     passed = switch.stop()["not_for_the_switch"]
     assert passed < 40, "packets circle"
 
 
-def test_a_probe_of_the_switch_itself_reaches_a_real_server(lab: Lab, capture: str) -> None:
-    lab.start(capture)
-    with lab.listen(SERVERS[0]) as listener, lab.open_socket(lab.switch) as probe:
+def test_a_probe_of_the_switch_itself_reaches_a_real_server(rig: Rig, capture: str) -> None:
+    rig.start(capture)
+    with rig.listen(SERVERS[0]) as listener, rig.open_socket(rig.switch) as probe:
         probe.connect((SERVERS[0], 8080))
         served, peer = listener.accept()
         with served:
@@ -195,13 +197,13 @@ def test_a_probe_of_the_switch_itself_reaches_a_real_server(lab: Lab, capture: s
 
 
 def test_too_large_for_the_servers_side_is_told_with_known_addresses(
-    lab: Lab, capture: str
+    rig: Rig, capture: str
 ) -> None:
     """The client's kernel learns the path MTU; with the real server's address it would not."""
-    lab.run(lab.switch, "ip", "link", "set", "srv0", "mtu", "1300")
-    lab.run(lab.server, "ip", "link", "set", "eth0", "mtu", "1300")
-    lab.start(capture)
-    with lab.udp(lab.server, SERVERS[0], 5353) as served, lab.udp(lab.client) as client:
+    rig.run(rig.switch, "ip", "link", "set", "srv0", "mtu", "1300")
+    rig.run(rig.server, "ip", "link", "set", "eth0", "mtu", "1300")
+    rig.start(capture)
+    with rig.udp(rig.server, SERVERS[0], 5353) as served, rig.udp(rig.client) as client:
         client.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
         client.connect((VIP, 53))
         client.send(bytes(1272))
@@ -212,11 +214,11 @@ def test_too_large_for_the_servers_side_is_told_with_known_addresses(
         assert client.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1300
 
 
-def test_too_large_for_the_clients_side_is_told_to_the_real_server(lab: Lab, capture: str) -> None:
-    lab.run(lab.switch, "ip", "link", "set", "cli0", "mtu", "1300")
-    lab.run(lab.client, "ip", "link", "set", "eth0", "mtu", "1300")
-    lab.start(capture)
-    with lab.udp(lab.server, SERVERS[0], 5353) as served, lab.udp(lab.client) as client:
+def test_too_large_for_the_clients_side_is_told_to_the_real_server(rig: Rig, capture: str) -> None:
+    rig.run(rig.switch, "ip", "link", "set", "cli0", "mtu", "1300")
+    rig.run(rig.client, "ip", "link", "set", "eth0", "mtu", "1300")
+    rig.start(capture)
+    with rig.udp(rig.server, SERVERS[0], 5353) as served, rig.udp(rig.client) as client:
         served.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
         client.sendto(b"question", (VIP, 53))
         served.connect(served.recvfrom(100)[1])
@@ -228,9 +230,9 @@ def test_too_large_for_the_clients_side_is_told_to_the_real_server(lab: Lab, cap
         assert served.getsockopt(socket.IPPROTO_IP, IP_MTU) == 1300
 
 
-def test_a_closed_port_of_a_real_server_is_told_to_the_client(lab: Lab, capture: str) -> None:
-    lab.start(capture)
-    with lab.udp(lab.client) as client:
+def test_a_closed_port_of_a_real_server_is_told_to_the_client(rig: Rig, capture: str) -> None:
+    rig.start(capture)
+    with rig.udp(rig.client) as client:
         client.connect((VIP, 53))
         client.send(b"question")
         with pytest.raises(ConnectionRefusedError):
@@ -238,45 +240,45 @@ def test_a_closed_port_of_a_real_server_is_told_to_the_client(lab: Lab, capture:
 
 
 def test_a_real_server_that_does_not_answer_arp_is_told_to_the_client(
-    lab: Lab, capture: str
+    rig: Rig, capture: str
 ) -> None:
     """The host's own error quotes the real server: it goes through the engine too."""
-    lab.configure([f"{VIP}:80", 6, ["10.0.2.99:8080"]])
-    switch = lab.start(capture)
+    rig.configure(Group(f"{VIP}:80", ["10.0.2.99:8080"]))
+    switch = rig.start(capture)
     with pytest.raises(OSError, match="No route to host"):
-        lab.connect()
+        rig.connect()
     assert switch.stop()["icmp_error"] >= 1
 
 
 @pytest.mark.parametrize("snat", ["10.0.2.100", VIP])
 def test_full_nat_serves_a_client_beside_the_real_servers(
-    lab: Lab, capture: str, snat: str
+    rig: Rig, capture: str, snat: str
 ) -> None:
-    lab.configure([*TCP_VIP, snat])
-    before = lab.snapshot()
-    with lab.listen(SERVERS[0]) as listener, lab.open_socket(lab.server) as client:
-        switch = lab.start(capture)
+    rig.configure(TCP_VIP._replace(snat=[snat]))
+    before = rig.snapshot()
+    with rig.listen(SERVERS[0]) as listener, rig.open_socket(rig.server) as client:
+        switch = rig.start(capture)
         client.bind((SERVERS[1], 0))
         client.connect((VIP, 80))
         assert exchange(client, listener) == (snat, VIP)
         switch.stop()
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
-def test_full_nat_with_several_source_addresses(lab: Lab, capture: str, six: bool) -> None:
+def test_full_nat_with_several_source_addresses(rig: Rig, capture: str, six: bool) -> None:
     """Each is captured; a client has one of them, and others have others."""
     vip, servers = (VIP6, SERVERS6) if six else (VIP, SERVERS)
     network = "fd00:2::10{}" if six else "10.0.2.10{}"
     snats = [network.format(n) for n in range(4)]
     written = ("[{}]:{}" if six else "{}:{}").format
-    lab.configure([written(vip, 80), 6, [written(servers[0], 8080)], *snats])
-    before = lab.snapshot()
+    rig.configure(Group(written(vip, 80), [written(servers[0], 8080)], snat=snats))
+    before = rig.snapshot()
     seen = []
-    with lab.listen(servers[0]) as listener:
-        switch = lab.start(capture)
+    with rig.listen(servers[0]) as listener:
+        switch = rig.start(capture)
         for source in (*servers, *servers):
-            with lab.open_socket(lab.server, family=10 if six else 2) as client:
+            with rig.open_socket(rig.server, family=10 if six else 2) as client:
                 client.bind((source, 0))
                 client.connect((vip, 80))
                 place, answers = exchange(client, listener)
@@ -286,34 +288,49 @@ def test_full_nat_with_several_source_addresses(lab: Lab, capture: str, six: boo
     assert set(seen) <= set(snats)
     assert seen[0] != seen[1]
     assert seen[:2] == seen[2:]
-    assert lab.snapshot() == before
+    assert rig.snapshot() == before
 
 
-def test_garbage_does_not_stop_the_traffic(lab: Lab, capture: str) -> None:
-    lab.configure(TCP_VIP, UDP_VIP)
+def test_garbage_does_not_stop_the_traffic(rig: Rig, capture: str) -> None:
+    rig.configure(TCP_VIP, UDP_VIP)
     rng = random.Random(7)
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start(capture)
-        with lab.raw(lab.client, socket.IPPROTO_RAW) as raw:
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.start(capture)
+        with rig.raw(rig.client, socket.IPPROTO_RAW) as raw:
             for protocol in (0, 1, 2, 6, 17, 58, 132, 255):
                 header = bytes([0x45, 0, 0, 0, 0, 1, 0, 0, 64, protocol, 0, 0])
                 header += socket.inet_aton(CLIENT) + socket.inet_aton(VIP)
                 for size in (0, 1, 7, 8, 19, 20, 21, 333, 1400):
                     raw.sendto(header + rng.randbytes(size), (VIP, 0))
-        with lab.connect() as client:
+        with rig.connect() as client:
             exchange(client, listener)
     counters = switch.stop()
     assert counters["truncated"] >= 4
     assert "internal_error" not in counters, switch.stderr
 
 
-def test_a_bug_in_the_engine_costs_its_packet_only(lab: Lab, capture: str) -> None:
-    with lab.listen(SERVERS[0]) as listener:
-        switch = lab.start(capture, FAULTY="1")
+FAULTY = """
+from lb_switch.cli.main import main
+from lb_switch.engine.switch import Switch
+handle = Switch.handle_packet
+def raising(switch, buffer, start, *others):
+    if buffer[start] >> 4 == 4 and buffer[start + 9] == 1:
+        raise RuntimeError("a bug")
+    return handle(switch, buffer, start, *others)
+Switch.handle_packet = raising
+main()
+"""
+"""`lb-switch` with an engine that raises on every ICMP packet."""
+
+
+def test_a_bug_in_the_engine_costs_its_packet_only(rig: Rig, capture: str) -> None:
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.launch(capture, program=(sys.executable, "-c", FAULTY))
+        switch.await_serving()
         for _ in range(3):
-            with lab.raw(lab.client, socket.IPPROTO_ICMP) as raw:
+            with rig.raw(rig.client, socket.IPPROTO_ICMP) as raw:
                 raw.sendto(b"\x08\0\xf7\xff" + bytes(4), (VIP, 0))
-        with lab.connect() as client:
+        with rig.connect() as client:
             exchange(client, listener)
     assert switch.stop()["internal_error"] == 3
     assert switch.stderr.count("RuntimeError: a bug") == 1

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from netns_lab import certificate
-from tests.capture.lab import SERVERS, SERVERS6, VIP, VIP6, built
 from tests.integration.health_bed import running
+from tests.support.rig import SERVERS, SERVERS6, VIP, VIP6, built
 
 pytestmark = pytest.mark.netns
 
@@ -78,9 +78,9 @@ def test_https_is_checked_and_what_is_wrong_is_said(
         virtual_server(name, 80 + number, rip, vip, check)
         for number, (name, check) in enumerate(checks.items())
     )
-    with built(tmp_path) as lab, contextlib.ExitStack() as stack:
-        stack.enter_context(serving_tls(stack.enter_context(lab.listen(rip)), pem))
-        view = stack.enter_context(running(lab, text, capture))
+    with built(tmp_path) as rig, contextlib.ExitStack() as stack:
+        stack.enter_context(serving_tls(stack.enter_context(rig.listen(rip)), pem))
+        view = stack.enter_context(running(rig, text, capture))
         seen = view.until(
             lambda seen: (
                 {each.state for each in seen.values()} == {"up", "down"}

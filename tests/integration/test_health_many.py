@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import Lab, built
 from tests.integration.health_bed import accepting, running
 from tests.integration.health_view import Seen
+from tests.support.rig import Rig, built
 
 INTERVAL, TIMEOUT, RISE, FALL = 1.0, 0.5, 2, 2
 START = 1.0
@@ -37,11 +37,11 @@ address = "10.0.1.100:80"
 """ + "".join(f'\n  [[virtual_server.real_server]]\n  address = "{ip}:80"\n' for ip in SERVERS)
 
 
-def swallow(lab: Lab, ips: Iterable[str]) -> None:
+def swallow(rig: Rig, ips: Iterable[str]) -> None:
     """Let exactly these addresses answer nothing at all, from one moment to the next."""
     rules = "".join(f"-A INPUT -d {ip} -p tcp -j DROP\n" for ip in ips)
     subprocess.run(
-        ["ip", "netns", "exec", lab.server, "iptables-restore"],
+        ["ip", "netns", "exec", rig.server, "iptables-restore"],
         input=f"*filter\n:INPUT ACCEPT\n{rules}COMMIT\n",
         text=True,
         check=True,
@@ -61,13 +61,13 @@ def latest(seen: Mapping[str, Seen], ips: Iterable[str], begin: float) -> list[f
 def test_each_transition_is_on_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], capture: str
 ) -> None:
-    with built(tmp_path) as lab:
+    with built(tmp_path) as rig:
         batch = "".join(f"addr add {ip}/24 dev eth0\n" for ip in SERVERS)
-        subprocess.run(["ip", "-n", lab.server, "-b", "-"], input=batch, text=True, check=True)
-        swallow(lab, HOLES)
-        listener = lab.listen("0.0.0.0", 80)
+        subprocess.run(["ip", "-n", rig.server, "-b", "-"], input=batch, text=True, check=True)
+        swallow(rig, HOLES)
+        listener = rig.listen("0.0.0.0", 80)
         listener.listen(1024)
-        with listener, accepting(listener), running(lab, CONFIG, capture) as view:
+        with listener, accepting(listener), running(rig, CONFIG, capture) as view:
             begin = time.monotonic()
             healthy = set(SERVERS) - set(HOLES)
 
@@ -81,7 +81,7 @@ def test_each_transition_is_on_time(
 
             healthy = set(SERVERS) - set(OTHER_HOLES)
             changed = time.monotonic()
-            swallow(lab, OTHER_HOLES)
+            swallow(rig, OTHER_HOLES)
             swapped = time.monotonic()
             second = view.until(settled)
             fell = latest(second, OTHER_HOLES, changed)

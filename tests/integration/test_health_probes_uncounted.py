@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import CLIENT, SERVERS, SERVERS6, VIP, VIP6, Lab, built
 from tests.integration.health_bed import accepting, running
 from tests.integration.health_view import Seen, View
+from tests.support.rig import CLIENT, SERVERS, SERVERS6, VIP, VIP6, Rig, built
 
 VIP_AMONG_SERVERS = "10.0.2.100"
 
@@ -42,8 +42,8 @@ def all_kinds(vip: str, servers: tuple[str, ...], options: str = "") -> str:
     return "".join(virtual_server(kind, vip, servers, options) for kind in ("icmp", "tcp", "http"))
 
 
-def make_local(lab: Lab, vip: str, device: str) -> None:
-    lab.run(lab.switch, "ip", "addr", "add", f"{vip}/32", "dev", device)
+def make_local(rig: Rig, vip: str, device: str) -> None:
+    rig.run(rig.switch, "ip", "addr", "add", f"{vip}/32", "dev", device)
 
 
 @pytest.mark.parametrize(
@@ -64,16 +64,16 @@ def test_probes_pass_and_are_not_counted(tmp_path: Path, capture: str, case: str
         vip = VIP_AMONG_SERVERS
     elif case == "full NAT":
         vip, options = VIP_AMONG_SERVERS, 'forward = "full_nat"'
-    with built(tmp_path) as lab, contextlib.ExitStack() as stack:
+    with built(tmp_path) as rig, contextlib.ExitStack() as stack:
         if case == "VIP is local":
-            make_local(lab, vip, "cli0")
-            make_local(lab, vip, "srv0")
-        listeners = [stack.enter_context(lab.listen(ip)) for ip in servers]
+            make_local(rig, vip, "cli0")
+            make_local(rig, vip, "srv0")
+        listeners = [stack.enter_context(rig.listen(ip)) for ip in servers]
         stack.enter_context(accepting(*listeners))
         text = all_kinds(vip, servers, options)
         if case == "VIP is local":
             text = f"take_own_addresses = true\n{text}"  # still in [switch]
-        view = stack.enter_context(running(lab, text, capture))
+        view = stack.enter_context(running(rig, text, capture))
         seen = probed_often(view)
         assert {each.state for each in seen.values()} == {"up"}
         assert {each.finding for each in seen.values()} == {
@@ -88,7 +88,7 @@ def test_probes_pass_and_are_not_counted(tmp_path: Path, capture: str, case: str
         assert reasons <= {"not_for_the_switch"}
         assert stats["packets"]["not_for_the_switch"] < 10
         # The same addresses and ports, from a client: this is counted.
-        with lab.connect(vip, 81):
+        with rig.connect(vip, 81):
             view.until(lambda _seen: view.connections_so_far() == 1)
         assert view.stats()["packets"]["new_connection"] == 1
         assert {each.state for each in probed_often(view).values()} == {"up"}
@@ -115,13 +115,13 @@ def test_a_real_server_that_is_gone_is_seen_through_the_captures_rules(
     tmp_path: Path, capture: str
 ) -> None:
     """The switch's own ICMP errors about probes are nobody's business but the prober's."""
-    with built(tmp_path) as lab, contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(lab.listen(ip)) for ip in SERVERS]
+    with built(tmp_path) as rig, contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(rig.listen(ip)) for ip in SERVERS]
         stack.enter_context(accepting(*listeners))
         config = all_kinds(VIP, SERVERS).replace("timeout = 5.0", "timeout = 0.3")
-        view = stack.enter_context(running(lab, config, capture))
+        view = stack.enter_context(running(rig, config, capture))
         view.until(lambda seen: {each.state for each in seen.values()} == {"up"})
-        lab.run(lab.server, "ip", "addr", "del", f"{SERVERS[1]}/24", "dev", "eth0")
+        rig.run(rig.server, "ip", "addr", "del", f"{SERVERS[1]}/24", "dev", "eth0")
 
         def second_is_down(seen: Mapping[str, Seen]) -> bool:
             return all(
@@ -133,5 +133,5 @@ def test_a_real_server_that_is_gone_is_seen_through_the_captures_rules(
         causes = {each.cause for name, each in seen.items() if SERVERS[1] in name}
         assert causes <= {"timeout after 0.3 s", "no route to host"}
         assert view.stats()["connections"] == 0
-        with lab.connect(VIP, 81) as client:
+        with rig.connect(VIP, 81) as client:
             assert client.getsockname()[0] == CLIENT

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.lab import SERVERS, VIP, built
 from tests.integration.health_bed import accepting, running
 from tests.integration.health_view import View
+from tests.support.rig import SERVERS, VIP, built
 
 pytestmark = pytest.mark.netns
 
@@ -36,10 +36,10 @@ def states(view: View) -> list[str]:
 
 
 def test_when_it_is_killed_health_stands_and_it_comes_back(tmp_path: Path) -> None:
-    with built(tmp_path) as lab, contextlib.ExitStack() as stack:
-        listener = stack.enter_context(lab.listen(SERVERS[0]))
+    with built(tmp_path) as rig, contextlib.ExitStack() as stack:
+        listener = stack.enter_context(rig.listen(SERVERS[0]))
         stack.enter_context(accepting(listener))
-        view = stack.enter_context(running(lab, CONFIG, "tun"))
+        view = stack.enter_context(running(rig, CONFIG, "tun"))
         view.until(lambda _seen: states(view) == STATES)
         first = view.probes()
         assert (first["state"], first["restarts"]) == ("running", 0)
@@ -47,13 +47,13 @@ def test_when_it_is_killed_health_stands_and_it_comes_back(tmp_path: Path) -> No
         view.until(lambda _seen: view.probes()["state"] == "waiting")
         assert states(view) == STATES
         assert view.probes()["trouble"] == "ended (SIGKILL)"
-        with lab.connect():
+        with rig.connect():
             pass
         view.until(lambda _seen: view.probes()["state"] == "running")
         assert view.probes()["pid"] != first["pid"]
         assert states(view) == STATES
         # It probes again: what changes now is noticed.
-        second = stack.enter_context(lab.listen(SERVERS[1], 9))
+        second = stack.enter_context(rig.listen(SERVERS[1], 9))
         stack.enter_context(accepting(second))
         view.until(lambda _seen: states(view) == ["up", "up"])
         errors = (tmp_path / "run.stderr").read_text().splitlines()
@@ -69,8 +69,8 @@ def test_when_it_is_killed_health_stands_and_it_comes_back(tmp_path: Path) -> No
 @pytest.mark.parametrize("how", ["ended", "killed"])
 def test_it_never_outlives_the_switch(tmp_path: Path, how: str) -> None:
     expected = 0 if how == "ended" else -signal.SIGKILL
-    with built(tmp_path) as lab, contextlib.ExitStack() as stack:
-        with running(lab, CONFIG, "nfqueue", ends_with=expected) as view:
+    with built(tmp_path) as rig, contextlib.ExitStack() as stack:
+        with running(rig, CONFIG, "nfqueue", ends_with=expected) as view:
             view.until(lambda _seen: view.probes()["state"] == "running")
             pidfd = os.pidfd_open(view.probes()["pid"])
             stack.callback(os.close, pidfd)

@@ -6,35 +6,39 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.capture.lab import (
+from lb_switch.config.schema import Timeouts
+from tests.support.rig import (
     SERVERS,
     SERVERS6,
     TCP_VIP,
     TCP_VIP6,
     UDP_VIP,
+    UDP_VIP6,
     VIP,
     VIP6,
-    Lab,
+    Rig,
     built,
     inside,
 )
 
 pytestmark = pytest.mark.netns
 both = pytest.mark.parametrize("capture", ["tun", "nfqueue"])
-UDP_VIP6 = [f"[{VIP6}]:53", 17, [f"[{ip}]:5353" for ip in SERVERS6]]
 ALL_IP = 3
 FAMILIES = {4: (VIP, SERVERS[0]), 6: (VIP6, SERVERS6[0])}
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def rig(tmp_path: Path) -> Iterator[Rig]:
     with built(tmp_path) as made:
-        vips: list[Any] = [TCP_VIP, UDP_VIP, TCP_VIP6, UDP_VIP6]
-        made.configure(*([vip, protocol, [real]] for vip, protocol, (real, _) in vips))
+        groups = (TCP_VIP, UDP_VIP, TCP_VIP6, UDP_VIP6)
+        timeouts = "\n".join(f"{state} = 1.5" for state in Timeouts.model_fields)
+        made.configure(
+            *(each._replace(real_servers=each.real_servers[:1]) for each in groups),
+            settings=f"[switch.timeouts]\n{timeouts}",
+        )
         yield made
 
 
@@ -56,17 +60,17 @@ def sources(sniffer: socket.socket, seconds: float) -> set[bytes]:
 @pytest.mark.parametrize("version", FAMILIES)
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
 def test_a_late_answer_shows_no_real_server(
-    lab: Lab, capture: str, version: int, kind: socket.SocketKind
+    rig: Rig, capture: str, version: int, kind: socket.SocketKind
 ) -> None:
     vip, rip = FAMILIES[version]
-    switch = lab.start(capture, TIMEOUT="1.5")
+    switch = rig.start(capture)
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     hidden = socket.inet_pton(family, rip)
-    with inside(lab.client):
+    with inside(rig.client):
         sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ALL_IP))
     with sniffer:
         if kind == socket.SOCK_STREAM:
-            with lab.listen(rip) as listener, lab.connect(vip) as client:
+            with rig.listen(rip) as listener, rig.connect(vip) as client:
                 server = listener.accept()[0]
                 client.sendall(b"question")
                 assert server.recv(100) == b"question"
@@ -80,8 +84,8 @@ def test_a_late_answer_shows_no_real_server(
                 assert hidden not in sources(sniffer, 1.5)
                 server.close()
         else:
-            server = lab.open_socket(lab.server, kind, family)
-            client = lab.open_socket(lab.client, kind, family)
+            server = rig.open_socket(rig.server, kind, family)
+            client = rig.open_socket(rig.client, kind, family)
             with server, client:
                 server.bind((rip, 5353))
                 client.sendto(b"question", (vip, 53))

@@ -1,4 +1,4 @@
-"""A partial L4 checksum, completed: for whoever gives a packet back to a kernel that will not."""
+"""A partial L4 checksum, completed: for a kernel that will not, or for a file to be read."""
 
 from __future__ import annotations
 

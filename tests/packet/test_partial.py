@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from scapy.layers import inet
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 
-from lb_switch.capture.partial import complete_checksum
 from lb_switch.engine.packet.checksum import pseudo_header_sum
+from lb_switch.engine.packet.partial import complete_checksum
 from lb_switch.engine.packet.protocol import TCP, UDP
 from tests.support.packets import tcp, udp
 
