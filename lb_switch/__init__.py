@@ -20,6 +20,7 @@ The rooms of the package, in the order in which a packet and then its story go t
     bench/            the engine measured alone
     service/          the systemd unit, and what systemd is told
     examples/         a capture, its configuration and its recording, to try things on
+    drawing.py        pictures as SVG: one style for all of them
     harmless.py       text from outside, before it meets a terminal or a file
     interpreter.py    the Python that processes of the package's own run in
 

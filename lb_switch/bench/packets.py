@@ -29,7 +29,7 @@ _CLIENT, _CLIENT6 = "10.0.1.11", "2001:db8:1::11"
 _CLIENT_PORT = 40000
 
 
-class Kind(NamedTuple):
+class PacketKind(NamedTuple):
     """Packets whose cost is measured.
 
     packets   by the number of the repetition: a new connection is new only once
@@ -146,12 +146,12 @@ def _scapy(packet: bytes, count: int) -> float:
     return (time.perf_counter() - begin) / count
 
 
-def _kinds(bench: Bench, share: int) -> list[Kind]:
+def _kinds(bench: Bench, share: int) -> list[PacketKind]:
     """Every kind, with a `share`-th of the packets."""
 
-    def established(name: str, packet: bytes) -> Kind:
+    def established(name: str, packet: bytes) -> PacketKind:
         packets = [packet] * (ESTABLISHED // share)
-        return Kind(f"established, {name}", lambda _: packets, (Reason.KNOWN_CONNECTION,))
+        return PacketKind(f"established, {name}", lambda _: packets, (Reason.KNOWN_CONNECTION,))
 
     def new(repetition: int) -> list[bytes]:
         count = NEW // share
@@ -173,9 +173,9 @@ def _kinds(bench: Bench, share: int) -> list[Kind]:
         established("TCP over IPv6, to server", _segment(IPv6(src=_CLIENT6, dst=VIP6))),
         established("TCP over IPv6, to client", from_server6),
         established("UDP over IPv4, to server", datagram),
-        Kind("new connection, TCP over IPv4", new, (Reason.NEW_CONNECTION,)),
-        Kind("ICMP error", lambda _: errors, (Reason.ICMP_ERROR,)),
-        Kind(
+        PacketKind("new connection, TCP over IPv4", new, (Reason.NEW_CONNECTION,)),
+        PacketKind("ICMP error", lambda _: errors, (Reason.ICMP_ERROR,)),
+        PacketKind(
             "fragment, UDP over IPv4",
             lambda _: fragments,
             (Reason.KNOWN_CONNECTION, Reason.FRAGMENT),

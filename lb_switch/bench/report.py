@@ -31,7 +31,7 @@ JSON = "engine.json"
 _ROOT = Path(__file__).resolve().parents[2]
 
 Results = Mapping[str, Any]
-Row = tuple[str, ...]
+ReportRow = tuple[str, ...]
 
 
 class BenchmarkError(Exception):
@@ -130,7 +130,7 @@ def _in_a_process(name: str, quick: bool) -> Any:
 def text(results: Results) -> str:
     """The results as tables for people."""
     lines: list[str] = []
-    rows: list[Row]
+    rows: list[ReportRow]
     if "packets" in results:
         rows = [("packet", "µs", "least", "packets/s", "in established packets")]
         rows += [
@@ -172,7 +172,7 @@ def text(results: Results) -> str:
     return "\n".join([*lines, *_table(rows)]) + "\n"
 
 
-def _longest(what: str, times: Mapping[str, Any], control: Mapping[str, Any]) -> Row:
+def _longest(what: str, times: Mapping[str, Any], control: Mapping[str, Any]) -> ReportRow:
     return (
         what,
         f"{times['worst_ms']:.2f}",
@@ -183,7 +183,7 @@ def _longest(what: str, times: Mapping[str, Any], control: Mapping[str, Any]) ->
     )
 
 
-def _table(rows: Sequence[Row]) -> Iterable[str]:
+def _table(rows: Sequence[ReportRow]) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         first = row[0].ljust(widths[0])

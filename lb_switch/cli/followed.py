@@ -14,18 +14,18 @@ PATIENCE = 10.0
 """Seconds for the snapshot."""
 
 
-class Reader(Protocol):
+class StreamReader(Protocol):
     """What is made of a stream."""
 
     def learn(self, record: Record) -> None:
         """Learn what a record says."""
 
 
-R = TypeVar("R", bound=Reader)
-Seen = TypeVar("Seen")
+R = TypeVar("R", bound=StreamReader)
+Drawn = TypeVar("Drawn")
 
 
-class Followed(Generic[R]):
+class FollowedStream(Generic[R]):
     """A reader that is always up to date.
 
     `connect` begins a conversation with the switch, `begin` makes the reader from the stream's
@@ -44,7 +44,7 @@ class Followed(Generic[R]):
         self._kinds = kinds
         self._stream: _Stream[R] | None = None
 
-    def look(self, use: Callable[[R], Seen]) -> Seen:
+    def look(self, use: Callable[[R], Drawn]) -> Drawn:
         """Return what `use` makes of the reader as it is now.  Raises ControlError."""
         if self._stream is None or self._stream.is_over:
             self._stream = _Stream(self._connect(), self._begin, self._kinds).started()
@@ -72,7 +72,7 @@ class _Stream(Generic[R]):
     def is_over(self) -> bool:
         return not self._thread.is_alive()
 
-    def look(self, use: Callable[[R], Seen]) -> Seen:
+    def look(self, use: Callable[[R], Drawn]) -> Drawn:
         with self._news:
             self._news.wait_for(lambda: self._complete or self.is_over, PATIENCE)
             if self._reader is None or not self._complete:

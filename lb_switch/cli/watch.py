@@ -69,7 +69,7 @@ def watch(connect: Callable[[], ControlClient], look: Look, title: str, seconds:
     slowly delays nobody but himself.
     """
     show = Terminal().show if sys.stdout.isatty() else append
-    switch = Identity()
+    switch = SwitchIdentity()
     try:
         while True:
             start = time.monotonic()
@@ -85,7 +85,7 @@ def watch(connect: Callable[[], ControlClient], look: Look, title: str, seconds:
         return
 
 
-class Identity:
+class SwitchIdentity:
     """Tells one run of the switch from the next."""
 
     def __init__(self) -> None:

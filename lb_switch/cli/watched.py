@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lb_switch.cli import render
-from lb_switch.cli.followed import Followed
+from lb_switch.cli.followed import FollowedStream
 from lb_switch.cli.watch import Look
 from lb_switch.cli.watched_connections import WatchedConnections
 from lb_switch.control import places
@@ -26,13 +26,13 @@ def connections(
     def begin(header: Header) -> WatchedConnections:
         return WatchedConnections(header.hosts, recent, _only(words, header.hosts))
 
-    followed = Followed(connect, begin, "connections")
+    followed = FollowedStream(connect, begin, "connections")
     return lambda _switch: followed.look(lambda watched: list(watched.lines()))
 
 
 def virtual_servers(connect: Callable[[], ControlClient]) -> Look:
     """Watch the table of virtual servers."""
-    followed = Followed(connect, Picture, "connections", "servers")
+    followed = FollowedStream(connect, Picture, "connections", "servers")
 
     def draw(picture: Picture) -> list[str]:
         return list(render.virtual_servers(map(_as_shown, picture.rows())))

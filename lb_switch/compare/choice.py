@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lb_switch.compare.recorded import Recorded
-from lb_switch.compare.run import Group, run
+from lb_switch.compare.run import ComparedGroup, run
 from lb_switch.engine.switch import Settings
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
@@ -28,7 +28,7 @@ def choices(
     records: Sequence[Record],
     opened: Sequence[ConnectionRecord],
     recorded: Recorded,
-    group: Group,
+    group: ComparedGroup,
     schedulers: Sequence[str],
     settings: Settings,
     style: Style,

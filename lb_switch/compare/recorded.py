@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from lb_switch.compare.load import Arrival, Load, ServerChange
-from lb_switch.compare.run import Group
+from lb_switch.compare.run import ComparedGroup
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.engine.servers import AdminState
@@ -45,7 +45,7 @@ class Recorded(NamedTuple):
     """`numbers` are those that the recording gave to the connections of the load, in its order."""
 
     load: Load
-    group: Group
+    group: ComparedGroup
     numbers: tuple[int, ...]
 
 
@@ -150,7 +150,7 @@ class _Reader:
             ", ".join(remarks),
             tuple(self._changes),
         )
-        group = Group(
+        group = ComparedGroup(
             self._entry.name,
             Endpoint.parse(self._entry.address),
             _NUMBERS[self._entry.protocol],
@@ -162,7 +162,7 @@ class _Reader:
         return Recorded(load, group, tuple(self._numbers))
 
 
-def like(group: Group, config: Config | None) -> Group:
+def like(group: ComparedGroup, config: Config | None) -> ComparedGroup:
     """Return the group with what a recording does not tell: how its virtual server hashes."""
     if config is None:
         return group
@@ -174,7 +174,9 @@ def like(group: Group, config: Config | None) -> Group:
     )
 
 
-def with_weights(load: Load, group: Group, weights: Sequence[int]) -> tuple[Load, Group]:
+def with_weights(
+    load: Load, group: ComparedGroup, weights: Sequence[int]
+) -> tuple[Load, ComparedGroup]:
     """Return both with real servers that have these weights and keep them."""
     changes = tuple(change._replace(weight=weights[change.server]) for change in load.changes)
     servers = zip((endpoint for endpoint, _ in group.real_servers), weights, strict=True)

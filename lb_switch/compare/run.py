@@ -32,7 +32,7 @@ _LIVE = (State.SYN_RECV, State.ESTABLISHED)
 
 
 @dataclass(frozen=True)
-class Group:
+class ComparedGroup:
     """The virtual server that the load comes to.
 
     `real_servers` are endpoints with their weights.
@@ -70,7 +70,7 @@ class Course:
 
 def run(
     load: Load,
-    group: Group,
+    group: ComparedGroup,
     scheduler: str,
     settings: Settings,
     leave: Leave | None = None,
@@ -82,7 +82,9 @@ def run(
 
 
 class _Run:
-    def __init__(self, load: Load, group: Group, scheduler: str, settings: Settings) -> None:
+    def __init__(
+        self, load: Load, group: ComparedGroup, scheduler: str, settings: Settings
+    ) -> None:
         timeouts = settings.timeouts | dict.fromkeys(_LIVE, _FOR_EVER)
         self._switch = Switch(replace(settings, timeouts=timeouts, max_half_open_per_source=0))
         self._servers = [RealServer(endpoint, weight) for endpoint, weight in group.real_servers]

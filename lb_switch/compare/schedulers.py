@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lb_switch.compare.load import Load
-from lb_switch.compare.run import Course, Group, Leave, run
+from lb_switch.compare.run import ComparedGroup, Course, Leave, run
 from lb_switch.engine.scheduling.catalogue import CATALOGUE
 from lb_switch.engine.switch import Settings
 
@@ -72,7 +72,7 @@ class Comparison:
     """All schedulers under one load.  `leaver` is the index of the real server that leaves."""
 
     load: Load
-    group: Group
+    group: ComparedGroup
     leaver: int | None
     figures: tuple[Figures, ...]
 
@@ -85,7 +85,7 @@ class Comparison:
 
 def compare(
     load: Load,
-    group: Group,
+    group: ComparedGroup,
     settings: Settings,
     leaver: int | None = None,
     schedulers: Iterable[str] = tuple(CATALOGUE),
@@ -115,7 +115,7 @@ def compare(
 def _figures(
     scheduler: str,
     load: Load,
-    group: Group,
+    group: ComparedGroup,
     course: Course,
     left: Course | None,
     leave: Leave | None,

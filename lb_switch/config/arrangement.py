@@ -16,7 +16,7 @@ from lb_switch.engine.changes import (
     AddRealServer,
     AddVirtualServer,
     Configure,
-    Order,
+    OrderRealServers,
     OrderVirtualServers,
     RemoveRealServer,
     RemoveVirtualServer,
@@ -30,7 +30,7 @@ HASHING = frozenset({"sh", "mh"})
 """The schedulers that heed `hash_on` and `hash_key`."""
 
 
-class Identity(NamedTuple):
+class ServerIdentity(NamedTuple):
     """What makes two virtual servers the same one.
 
     How packets are translated belongs to it: live connections go the old way to their end, with
@@ -44,7 +44,7 @@ class Identity(NamedTuple):
     one_packet: bool
 
 
-class Group(NamedTuple):
+class GroupArrangement(NamedTuple):
     """A virtual server and what is to be true of it."""
 
     virtual_server: VirtualServer
@@ -56,7 +56,7 @@ class Group(NamedTuple):
     weights: tuple[int, ...]
 
 
-Arrangement = tuple[Group, ...]
+Arrangement = tuple[GroupArrangement, ...]
 """In configured order."""
 
 
@@ -69,7 +69,7 @@ def plan(
     before: Arrangement,
     old: Config,
     new: Config,
-    departed: Mapping[Identity, VirtualServer],
+    departed: Mapping[ServerIdentity, VirtualServer],
 ) -> Arrangement:
     """Return the arrangement for configuration `new`; `before` is that of `old`.
 
@@ -118,7 +118,9 @@ def impose(switch: Switch, before: Arrangement, after: Arrangement, now: float) 
         switch.change(OrderVirtualServers(names), now)
 
 
-def host_part(arrangement: Iterable[Group]) -> frozenset[tuple[Identity, frozenset[Endpoint]]]:
+def host_part(
+    arrangement: Iterable[GroupArrangement],
+) -> frozenset[tuple[ServerIdentity, frozenset[Endpoint]]]:
     """Return what the host's rules depend on."""
     return frozenset(
         (
@@ -129,9 +131,9 @@ def host_part(arrangement: Iterable[Group]) -> frozenset[tuple[Identity, frozens
     )
 
 
-def identity_of(virtual_server: VirtualServer) -> Identity:
+def identity_of(virtual_server: VirtualServer) -> ServerIdentity:
     """Return what makes a virtual server this one."""
-    return Identity(
+    return ServerIdentity(
         virtual_server.protocol,
         virtual_server.endpoint,
         virtual_server.forward,
@@ -140,8 +142,8 @@ def identity_of(virtual_server: VirtualServer) -> Identity:
     )
 
 
-def _place(table: VirtualServerTable) -> Identity:
-    return Identity(
+def _place(table: VirtualServerTable) -> ServerIdentity:
+    return ServerIdentity(
         build.PROTOCOLS[table.protocol],
         table.address,
         table.forward,
@@ -150,9 +152,9 @@ def _place(table: VirtualServerTable) -> Identity:
     )
 
 
-def _group_of(virtual_server: VirtualServer) -> Group:
+def _group_of(virtual_server: VirtualServer) -> GroupArrangement:
     real_servers = tuple(virtual_server.real_servers)
-    return Group(
+    return GroupArrangement(
         virtual_server,
         virtual_server.name,
         virtual_server.scheduler,
@@ -164,12 +166,12 @@ def _group_of(virtual_server: VirtualServer) -> Group:
 
 
 def _kept(
-    group: Group,
-    fresh: Group,
+    group: GroupArrangement,
+    fresh: GroupArrangement,
     was: VirtualServerTable,
     table: VirtualServerTable,
     hashes_alike: bool,
-) -> Group:
+) -> GroupArrangement:
     """Return `fresh` with all that the virtual server at that place keeps."""
     same_scheduler = was.scheduler == table.scheduler and (
         table.scheduler not in HASHING or (hashes_alike and was.hash_on == table.hash_on)
@@ -187,7 +189,7 @@ def _kept(
     )
 
 
-def _settle(switch: Switch, group: Group, now: float) -> None:
+def _settle(switch: Switch, group: GroupArrangement, now: float) -> None:
     """Make everything true of a virtual server that the group says."""
     virtual_server = group.virtual_server
     options = (group.name, group.scheduler, group.on_down, group.persistence)
@@ -207,7 +209,7 @@ def _settle(switch: Switch, group: Group, now: float) -> None:
             switch.change(AddRealServer(virtual_server, real_server), now)
     order = [_required(virtual_server, each.endpoint) for each in group.real_servers]
     if order != virtual_server.real_servers:
-        switch.change(Order(virtual_server, tuple(order)), now)
+        switch.change(OrderRealServers(virtual_server, tuple(order)), now)
     for real_server, weight in zip(order, group.weights, strict=True):
         if real_server.weight != weight:
             switch.change(SetWeight(real_server, weight), now)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from lb_switch.config import arrangement, build, difference, edit, load
-from lb_switch.config.arrangement import Arrangement, Identity
+from lb_switch.config.arrangement import Arrangement, ServerIdentity
 from lb_switch.config.schema import Config, SchedulerName
 from lb_switch.control import places
 from lb_switch.control.messages import RequestError
@@ -82,7 +82,7 @@ class Operations:
         self._path = path
         self._followers = tuple(followers)
         self._around_reload = around_reload
-        self._departed: dict[Identity, VirtualServer] = {}
+        self._departed: dict[ServerIdentity, VirtualServer] = {}
         """Virtual servers that were removed while they had connections."""
         self._leftover: list[RealServer] = []
         """Real servers whose host rules outlive them, because their connections do."""

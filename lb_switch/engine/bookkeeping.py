@@ -17,7 +17,7 @@ from lb_switch.engine.connections.ended import (
     SECONDS_UNPROVED,
     Ended,
 )
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import Queues, is_client_proved, kind_of
 from lb_switch.engine.connections.source_ports import PortPoolExhaustedError, SourcePorts
 from lb_switch.engine.connections.table import ConnectionTable, KeyClashError, TableFullError
@@ -33,7 +33,7 @@ from lb_switch.engine.servers import RealServer, VirtualServer
 
 __all__ = ["Bookkeeping", "PortPoolExhaustedError"]
 
-_LONG = (Kind.LASTING, Kind.PROVED)
+_LONG = (QueueKind.LASTING, QueueKind.PROVED)
 """Conversations whose ends are remembered apart from all that a flood makes."""
 
 

@@ -63,7 +63,7 @@ class EndConnections(NamedTuple):
     real_server: RealServer
 
 
-class Order(NamedTuple):
+class OrderRealServers(NamedTuple):
     """Bring the real servers of a group into this order."""
 
     virtual_server: VirtualServer
@@ -115,7 +115,7 @@ Change = (
     | AddRealServer
     | RemoveRealServer
     | EndConnections
-    | Order
+    | OrderRealServers
     | OrderVirtualServers
     | SetHealth
     | SetAdminState

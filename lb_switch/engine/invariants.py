@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from lb_switch.engine.chain import Link
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import UDP_KINDS, kind_of
 from lb_switch.engine.connections.tcp_state import ACTIVE, State
 from lb_switch.engine.connections.unsettled import CUT
@@ -20,12 +20,12 @@ from lb_switch.engine.scheduling.persistence import Template
 from lb_switch.engine.servers import RealServer
 from lb_switch.engine.switch import Switch
 
-_LIVE = frozenset({Kind.MID_STREAM, Kind.GREETED, Kind.PROVED})
-_KINDS_BY_STATE: dict[State, frozenset[Kind]] = {
+_LIVE = frozenset({QueueKind.MID_STREAM, QueueKind.GREETED, QueueKind.PROVED})
+_KINDS_BY_STATE: dict[State, frozenset[QueueKind]] = {
     **dict.fromkeys(State, _LIVE),
-    State.SYN_RECV: frozenset({Kind.HALF_OPEN}),
-    State.TIME_WAIT: frozenset({Kind.CLOSED}),
-    State.CLOSE: frozenset({Kind.CLOSED}),
+    State.SYN_RECV: frozenset({QueueKind.HALF_OPEN}),
+    State.TIME_WAIT: frozenset({QueueKind.CLOSED}),
+    State.CLOSE: frozenset({QueueKind.CLOSED}),
     State.UDP: frozenset(UDP_KINDS),
 }
 
@@ -40,7 +40,7 @@ def check_invariants(switch: Switch) -> None:
     active: Counter[RealServer] = Counter()
     inactive: Counter[RealServer] = Counter()
     ports_out: dict[PortPool, set[int]] = {}
-    queued: Counter[Kind] = Counter()
+    queued: Counter[QueueKind] = Counter()
     remembered: Counter[Template] = Counter()
     count = half_open = number_of_keys = 0
     for connection in table:
@@ -98,7 +98,7 @@ def check_invariants(switch: Switch) -> None:
         queued[kind] += 1
         _require(
             kind in _KINDS_BY_STATE[connection.state]
-            and (kind is Kind.ONE_PACKET) == one_packet
+            and (kind is QueueKind.ONE_PACKET) == one_packet
             # What it has proved since it was looked at may not be noted yet; less it cannot be.
             and kind <= kind_of(connection),
             f"a connection in {connection.state.name} stands among {kind.name}",

@@ -18,7 +18,7 @@ from lb_switch.engine.changes import (
     ChangeSettings,
     Configure,
     EndConnections,
-    Order,
+    OrderRealServers,
     OrderVirtualServers,
     RemoveRealServer,
     RemoveVirtualServer,
@@ -148,7 +148,7 @@ class Switch:
                 self._group_changed(GroupStage.SERVER_REMOVED, virtual_server, now, real_server)
             case EndConnections(virtual_server, real_server):
                 virtual_server.end_lingering(real_server)
-            case Order(virtual_server, real_servers):
+            case OrderRealServers(virtual_server, real_servers):
                 virtual_server.order(real_servers)
                 self._group_changed(GroupStage.CHANGED, virtual_server, now)
             case Configure(virtual_server, name, scheduler, on_down, persistence):

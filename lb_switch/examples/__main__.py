@@ -13,7 +13,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from scapy.utils import wrpcap
 
-Packet = Any
+ExamplePacket = Any
 
 BEGIN = 1_700_000_000
 """Seconds since 1970 of the first packet."""
@@ -23,24 +23,24 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhi\n"
 
 
-def ip(source: str, destination: str) -> Packet:
+def ip(source: str, destination: str) -> ExamplePacket:
     """Return an IP header of the addresses' version."""
     if ":" in source:
         return IPv6(src=source, dst=destination, hlim=64)
     return IP(src=source, dst=destination, ttl=64, id=0, flags="DF")
 
 
-def from_client(packet: Packet) -> Packet:
+def from_client(packet: ExamplePacket) -> ExamplePacket:
     """Return the frame, as a client's router sends it."""
     return Ether(**_CLIENT_SIDE) / packet
 
 
-def from_server(packet: Packet) -> Packet:
+def from_server(packet: ExamplePacket) -> ExamplePacket:
     """Return the frame, as a real server sends it."""
     return Ether(**_SERVER_SIDE) / packet
 
 
-def web(client: str, port: int, vip: str, rip: str, number: int) -> list[Packet]:
+def web(client: str, port: int, vip: str, rip: str, number: int) -> list[ExamplePacket]:
     """Return one HTTP request and answer, both sides as the switch receives them.
 
     `number` is the client's first sequence number; the real server's is a million more.
@@ -48,11 +48,11 @@ def web(client: str, port: int, vip: str, rip: str, number: int) -> list[Packet]
     theirs = number + 1_000_000
     asked, answered = number + 1 + len(_REQUEST), theirs + 1 + len(_ANSWER)
 
-    def up(flags: str, seq: int, ack: int, data: bytes = b"") -> Packet:
+    def up(flags: str, seq: int, ack: int, data: bytes = b"") -> ExamplePacket:
         segment = TCP(sport=port, dport=80, flags=flags, seq=seq, ack=ack, window=64240)
         return from_client(ip(client, vip) / segment / Raw(data))
 
-    def down(flags: str, seq: int, ack: int, data: bytes = b"") -> Packet:
+    def down(flags: str, seq: int, ack: int, data: bytes = b"") -> ExamplePacket:
         segment = TCP(sport=8080, dport=port, flags=flags, seq=seq, ack=ack, window=65160)
         return from_server(ip(rip, client) / segment / Raw(data))
 
@@ -69,7 +69,7 @@ def web(client: str, port: int, vip: str, rip: str, number: int) -> list[Packet]
     ]
 
 
-def question(client: str, port: int, vip: str, rip: str) -> list[Packet]:
+def question(client: str, port: int, vip: str, rip: str) -> list[ExamplePacket]:
     """Return a question to the name server and its answer."""
     asked = DNSQR(qname="www.example.org")
     found = DNSRR(rrname="www.example.org", ttl=60, rdata="192.0.2.80")
@@ -81,17 +81,17 @@ def question(client: str, port: int, vip: str, rip: str) -> list[Packet]:
     ]
 
 
-def refused(client: str, port: int, vip: str) -> list[Packet]:
+def refused(client: str, port: int, vip: str) -> list[ExamplePacket]:
     """Return a SYN to a port that no virtual server has."""
     return [from_client(ip(client, vip) / TCP(sport=port, dport=8000, flags="S", seq=1))]
 
 
-def ping(client: str, vip: str) -> list[Packet]:
+def ping(client: str, vip: str) -> list[ExamplePacket]:
     """Return an echo request, which the switch answers itself."""
     return [from_client(ip(client, vip) / ICMP(id=7, seq=1) / Raw(b"example"))]
 
 
-def packets() -> list[Packet]:
+def packets() -> list[ExamplePacket]:
     """Return all of it, with times: 10 ms from packet to packet, a second between stories."""
     vip, vip6 = "10.0.1.100", "2001:db8:1::100"
     stories = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lb_switch.explain.describe import summarise
 from lb_switch.explain.endings import Endings
+from lb_switch.explain.who import address_of
 from lb_switch.stream.recording import Recording
 from lb_switch.stream.schema import (
     ConnectionEntry,

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from lb_switch.engine.packet.endpoint import Endpoint, IPAddress
 
-Kind = Literal["icmp", "tcp", "http", "https"]
+CheckKind = Literal["icmp", "tcp", "http", "https"]
 
 
 class HealthCheck(NamedTuple):
@@ -18,7 +18,7 @@ class HealthCheck(NamedTuple):
     verify, ca_file: of `https`; ca_file empty: the machine's own store of certificates.
     """
 
-    kind: Kind
+    kind: CheckKind
     interval: float = 2.0
     timeout: float = 1.0
     rise: int = 2
@@ -50,7 +50,7 @@ class HealthCheck(NamedTuple):
 class Target(NamedTuple):
     """Everything that a prober needs to know of one check."""
 
-    kind: Kind
+    kind: CheckKind
     ip: IPAddress
     port: int
     interval: float

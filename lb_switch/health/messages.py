@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 Order = Start | Stop
 """What the switch says."""
-Answer = Ready | Found
+ProbeAnswer = Ready | Found
 """What the probe process says."""
 
 
@@ -88,7 +88,7 @@ def read_order(line: bytes) -> Order:
     return Start(number, Target(ip=ip, expect_status=expect_status, **message))
 
 
-def read_answer(line: bytes) -> Answer:
+def read_answer(line: bytes) -> ProbeAnswer:
     """Return what the probe process says.  Raises ValueError, KeyError or TypeError."""
     message: dict[str, Any] = json.loads(line)
     if "ready" in message:

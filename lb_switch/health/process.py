@@ -61,7 +61,7 @@ class Loop(Protocol):
         """Call back once at that time."""
 
 
-class Listener(Protocol):
+class ProbeListener(Protocol):
     """Whom the process works for."""
 
     def orders(self) -> bytes:
@@ -77,7 +77,7 @@ class Listener(Protocol):
         """Tell the operator."""
 
 
-class Status(NamedTuple):
+class ProcessStatus(NamedTuple):
     """How the process does: "stopped", "starting", "running" or "waiting" (for its next start).
 
     restarts: how often it was started again.  trouble: why it last died or could not be started.
@@ -92,7 +92,9 @@ class Status(NamedTuple):
 class ProbeProcess:
     """Keeps one probe process alive for `listener` between `open` and `close`."""
 
-    def __init__(self, loop: Loop, listener: Listener, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, loop: Loop, listener: ProbeListener, command: Sequence[str] = COMMAND
+    ) -> None:
         self._loop = loop
         self._listener = listener
         self._command = command
@@ -106,14 +108,14 @@ class ProbeProcess:
         self._heard = 0.0
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ProcessStatus:
         """How it does."""
         if self._running is None:
-            return Status(
+            return ProcessStatus(
                 "waiting" if self._open else "stopped", None, self._restarts, self._trouble
             )
         state = "running" if self._ready else "starting"
-        return Status(state, self._running.pid, self._restarts, self._trouble)
+        return ProcessStatus(state, self._running.pid, self._restarts, self._trouble)
 
     def open(self, now: float) -> None:
         """Start it, and from now on again whenever it dies.  May be called again."""
@@ -149,7 +151,7 @@ class ProbeProcess:
         self._ready = False
         self._running.send(self._listener.orders())
 
-    def _on_answers(self, answers: Sequence[messages.Answer], now: float) -> None:
+    def _on_answers(self, answers: Sequence[messages.ProbeAnswer], now: float) -> None:
         self._heard = now
         for answer in answers:
             if isinstance(answer, messages.Found):
@@ -195,7 +197,7 @@ class _Running:
         loop: Loop,
         command: Sequence[str],
         *,
-        heard: Callable[[Sequence[messages.Answer], float], None],
+        heard: Callable[[Sequence[messages.ProbeAnswer], float], None],
         ended: Callable[[str, float, float], None],
         now: float,
     ) -> None:

@@ -14,7 +14,7 @@ from lb_switch.engine.packet.endpoint import IPAddress
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
 from lb_switch.host.error import HostError
 from lb_switch.host.services import Service
-from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
+from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl
 from lb_switch.host.view import PROTOCOL, HostInterface, HostView, IPNetwork
 
 CHAIN_IN = "LB-SWITCH-PRE"
@@ -122,7 +122,7 @@ def plan_nfqueue(
             *family.icmp_errors,
         ]
         steps += [
-            Chain(
+            FilterChain(
                 family.iptables,
                 "mangle",
                 "POSTROUTING",
@@ -135,7 +135,7 @@ def plan_nfqueue(
                     *(f"{condition} {to_queue} --queue-bypass" for condition in conditions),
                 ),
             ),
-            Chain(
+            FilterChain(
                 family.iptables,
                 "raw",
                 "PREROUTING",

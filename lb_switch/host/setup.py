@@ -28,7 +28,7 @@ from lb_switch.files.private_file import Folder, HeldError, LockFile
 from lb_switch.host.error import HostError
 from lb_switch.host.nf_tables import delete_table
 from lb_switch.host.run import run
-from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
+from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl
 
 _log = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ def _do(step: Step, first: bool) -> None:
     match step:
         case HostChange():
             run(step.do)
-        case Chain():
+        case FilterChain():
             run(step.do, step.content(jump=first))
         case Sysctl():
             _write(step)
@@ -266,7 +266,7 @@ def _undo_of(step: Step) -> list[Undo]:
     match step:
         case HostChange():
             return [["run", *step.undo]] if step.undo else []
-        case Chain():
+        case FilterChain():
             undo = [["run", *argv] for argv in step.undo]
             if not _has_table(step.program, step.table):
                 undo.append(["table", step.program, step.table])

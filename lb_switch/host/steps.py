@@ -44,7 +44,7 @@ class Sysctl:
 
 
 @dataclass(frozen=True)
-class Chain:
+class FilterChain:
     """An iptables chain of the switch's own and the jump to it from a built-in chain.
 
     `program` is iptables or ip6tables; `rules` are in the syntax of iptables-restore, without
@@ -89,4 +89,4 @@ class Chain:
         )
 
 
-Step = HostChange | Sysctl | Chain
+Step = HostChange | Sysctl | FilterChain

@@ -93,7 +93,7 @@ class _Outlet:
 _PACKET = b'{"event":"packet"'
 
 
-class Reader:
+class ReaderProcess:
     """A process at the other end of an outlet."""
 
     def __init__(self, name: str, arguments: Sequence[str], stdout: int | None = None) -> None:
@@ -146,13 +146,13 @@ class Live:
         patience: float = PATIENCE,
     ) -> None:
         self._patience = patience
-        self._readers: list[Reader] = []
+        self._readers: list[ReaderProcess] = []
         self._broadcasts: list[Broadcast] = []
         if record is not None:
             self._readers.append(_writer(record, "lb_switch.stream.relay"))
         if view is not None:
             arguments = ["lb_switch", "explain", *view, "--from", "-"]
-            self._readers.append(Reader("the view", arguments))
+            self._readers.append(ReaderProcess("the view", arguments))
         if self._readers:
             outlets = [reader.outlet for reader in self._readers]
             self._broadcasts.append(Broadcast(hub, outlets, now))
@@ -177,12 +177,12 @@ class Live:
         return lines
 
 
-def _writer(path: Path, *module: str) -> Reader:
+def _writer(path: Path, *module: str) -> ReaderProcess:
     """Start a module that writes a file: its stdout, or a FIFO, which it opens itself."""
     try:
         if path.exists() and stat.S_ISFIFO(path.stat().st_mode):
-            return Reader(str(path), [*module, str(path)])
+            return ReaderProcess(str(path), [*module, str(path)])
         with open(open_to_write(path), "wb") as file:
-            return Reader(str(path), module, stdout=file.fileno())
+            return ReaderProcess(str(path), module, stdout=file.fileno())
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None

@@ -17,7 +17,7 @@ from lb_switch.host.plan import (
     plan_tun,
 )
 from lb_switch.host.services import Service
-from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
+from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl
 from lb_switch.host.view import HostInterface, HostView, Route
 
 LO = HostInterface("lo", 65536, (ipaddress.ip_interface("127.0.0.1/8"),))
@@ -79,9 +79,9 @@ def sysctls(steps: tuple[Step, ...]) -> dict[str, str]:
     return {s.path: s.value for s in steps if isinstance(s, Sysctl)}
 
 
-def chain(steps: tuple[Step, ...], program: str, table: str) -> Chain:
+def chain(steps: tuple[Step, ...], program: str, table: str) -> FilterChain:
     (found,) = (
-        s for s in steps if isinstance(s, Chain) and (s.program, s.table) == (program, table)
+        s for s in steps if isinstance(s, FilterChain) and (s.program, s.table) == (program, table)
     )
     return found
 

@@ -17,12 +17,12 @@ from lb_switch.files.private_file import LockFile
 from lb_switch.host import setup
 from lb_switch.host.error import HostError
 from lb_switch.host.setup import HostSetup
-from lb_switch.host.steps import Chain, HostChange, Step, Sysctl
+from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl
 
 A = HostChange(("add", "a"), ("del", "a"))
 B = HostChange(("add", "b"), ("del", "b"))
 C = HostChange(("add", "c"), ("del", "c"))
-CHAIN = Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 1",))
+CHAIN = FilterChain("iptables", "raw", "PREROUTING", "OURS", ("-d 1",))
 
 
 class Host:
@@ -338,7 +338,7 @@ def test_a_table_that_was_absent_and_is_empty_again_is_deleted(
     host: Host, started: HostSetup
 ) -> None:
     started.apply([CHAIN])
-    started.apply([Chain("iptables", "raw", "PREROUTING", "OURS", ("-d 2",))])
+    started.apply([FilterChain("iptables", "raw", "PREROUTING", "OURS", ("-d 2",))])
     host.saved = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
     started.release()
     restore = "iptables-restore --noflush <<< *raw; :OURS - [0:0];"

@@ -78,6 +78,7 @@ def test_where_the_socket_is_looked_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("netns_lab.lab.list_labs", list)  # those of others do not matter here
     config.write_text(f'[switch]\ncontrol_socket = "{tmp_path}/of_config"\n')
     nowhere = f"lb-switch: lb-switch is not running: there is no control socket {tmp_path}/"
     monkeypatch.setenv("LB_SWITCH_SOCKET", f"{tmp_path}/of_environment")

@@ -150,7 +150,7 @@ def test_news_stay_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_restart_is_said_once() -> None:
-    identity = watch.Identity()
+    identity = watch.SwitchIdentity()
     assert identity.news({"pid": 7}) == ""
     assert identity.gone("nobody listens") == "nobody listens (waiting for it)"
     assert identity.gone("nobody listens") == ""

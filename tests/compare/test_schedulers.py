@@ -19,7 +19,7 @@ from lb_switch.compare.load import (
     recorded,
     synthetic,
 )
-from lb_switch.compare.run import Course, Group, Leave, run
+from lb_switch.compare.run import ComparedGroup, Course, Leave, run
 from lb_switch.compare.schedulers import Comparison, compare
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.packet.protocol import TCP, UDP
@@ -33,9 +33,9 @@ from tests.support.packets import tcp, udp
 VIP_ENDPOINT = Endpoint.parse("10.0.1.100:80")
 
 
-def group(*weights: int, protocol: int = TCP) -> Group:
+def group(*weights: int, protocol: int = TCP) -> ComparedGroup:
     servers = (Endpoint.parse(f"10.0.2.{11 + index}:8080") for index in range(len(weights)))
-    return Group("web", VIP_ENDPOINT, protocol, tuple(zip(servers, weights, strict=True)))
+    return ComparedGroup("web", VIP_ENDPOINT, protocol, tuple(zip(servers, weights, strict=True)))
 
 
 # -- synthetic loads ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 
 from lb_switch.compare.load import Load, synthetic
 from lb_switch.compare.picture import picture
-from lb_switch.compare.run import Group
+from lb_switch.compare.run import ComparedGroup
 from lb_switch.compare.schedulers import Comparison, Figures, Moves, compare
 from lb_switch.compare.table import as_object, sentence, table
 from lb_switch.engine.packet.endpoint import Endpoint
@@ -33,9 +33,9 @@ from tests.support.packets import tcp
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def group(*weights: int, address: str = "10.0.2.{}:8080") -> Group:
+def group(*weights: int, address: str = "10.0.2.{}:8080") -> ComparedGroup:
     servers = (Endpoint.parse(address.format(11 + index)) for index in range(len(weights)))
-    return Group(
+    return ComparedGroup(
         "web", Endpoint.parse("10.0.1.100:80"), TCP, tuple(zip(servers, weights, strict=True))
     )
 
@@ -45,13 +45,13 @@ def comparison() -> Comparison:
     return compare(synthetic(40, 400, 1), group(1, 1, 2), Settings())
 
 
-def long_group() -> Group:
+def long_group() -> ComparedGroup:
     servers = tuple(
         (Endpoint.parse(f"[2001:db8:1111:2222:3333:4444:5555:{number}666]:65535"), number + 1)
         for number in range(10)
     )
     vip = Endpoint.parse("[2001:db8:1111:2222:3333:4444:5555:6666]:65535")
-    return Group("a" * 64, vip, TCP, servers)
+    return ComparedGroup("a" * 64, vip, TCP, servers)
 
 
 # -- the table ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lb_switch.engine.connections import queues as module
 from lb_switch.engine.connections.connection import Connection
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import LOOKS, UDP_KINDS, Queues, kind_of
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.engine.nat.path import NatPath
@@ -25,23 +25,27 @@ PATH = NatPath(RealServer(Endpoint.parse("10.0.2.11:80")), KEY, KEY)
 BOUND = 1 << 20
 
 
-def made(queues: Queues, kind: Kind, now: float = 0.0) -> Connection:
+def made(queues: Queues, kind: QueueKind, now: float = 0.0) -> Connection:
     """Let a connection become what it is to be, as packets would make it."""
     state = {
-        Kind.HALF_OPEN: State.SYN_RECV,
-        Kind.CLOSED: State.ESTABLISHED,
-        Kind.MID_STREAM: State.ESTABLISHED,
-        Kind.GREETED: State.SYN_RECV,
-        Kind.PROVED: State.SYN_RECV,
+        QueueKind.HALF_OPEN: State.SYN_RECV,
+        QueueKind.CLOSED: State.ESTABLISHED,
+        QueueKind.MID_STREAM: State.ESTABLISHED,
+        QueueKind.GREETED: State.SYN_RECV,
+        QueueKind.PROVED: State.SYN_RECV,
     }.get(kind, State.UDP)
     new = Connection(KEY, KEY, PATH, state, now)
-    queues.join(new, now, one_packet=kind is Kind.ONE_PACKET)
-    if kind is Kind.PROVED:
+    queues.join(new, now, one_packet=kind is QueueKind.ONE_PACKET)
+    if kind is QueueKind.PROVED:
         exchange(new, 3, now)
-    if kind in {Kind.CLOSED, Kind.GREETED, Kind.PROVED}:
-        new.state = State.TIME_WAIT if kind is Kind.CLOSED else State.ESTABLISHED
+    if kind in {QueueKind.CLOSED, QueueKind.GREETED, QueueKind.PROVED}:
+        new.state = State.TIME_WAIT if kind is QueueKind.CLOSED else State.ESTABLISHED
         queues.note_state(new, state, now)
-    exchange(new, {Kind.ANSWERED: 1, Kind.CONVERSING: 2, Kind.LASTING: 8}.get(kind, 0), now)
+    exchange(
+        new,
+        {QueueKind.ANSWERED: 1, QueueKind.CONVERSING: 2, QueueKind.LASTING: 8}.get(kind, 0),
+        now,
+    )
     return new
 
 
@@ -60,20 +64,20 @@ def noted(queues: Queues, connection: Connection, now: float) -> Connection:
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
-@pytest.mark.parametrize("kind", set(Kind) - {Kind.PROVED})
-def test_each_kind_gives_way_the_oldest_first(kind: Kind, protocol: int) -> None:
+@pytest.mark.parametrize("kind", set(QueueKind) - {QueueKind.PROVED})
+def test_each_kind_gives_way_the_oldest_first(kind: QueueKind, protocol: int) -> None:
     queues = Queues(DEFAULT_TIMEOUTS)
     for _ in range(5):
-        made(queues, Kind.PROVED)
+        made(queues, QueueKind.PROVED)
     members = [noted(queues, made(queues, kind), 0.0) for _ in range(3)]
     assert [queues.give_way(protocol, 0.0, 7) for _ in range(3)] == members
     assert queues.give_way(protocol, 0.0, 7) is None
-    assert queues.by_kind[Kind.PROVED].length == 5
+    assert queues.by_kind[QueueKind.PROVED].length == 5
 
 
-@pytest.mark.parametrize("kind", set(Kind) - {Kind.PROVED})
-@pytest.mark.parametrize("flood", set(Kind) - {Kind.PROVED})
-def test_a_flood_of_one_kind_pushes_out_itself(flood: Kind, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", set(QueueKind) - {QueueKind.PROVED})
+@pytest.mark.parametrize("flood", set(QueueKind) - {QueueKind.PROVED})
+def test_a_flood_of_one_kind_pushes_out_itself(flood: QueueKind, kind: QueueKind) -> None:
     """Whatever comes, the others keep what they have up to a share."""
     queues = Queues(DEFAULT_TIMEOUTS)
     honest = {noted(queues, made(queues, kind), 0.0) for _ in range(20)}
@@ -89,21 +93,21 @@ def test_a_flood_of_one_kind_pushes_out_itself(flood: Kind, kind: Kind) -> None:
 def test_a_lasting_conversation_has_twice_the_share() -> None:
     queues = Queues(DEFAULT_TIMEOUTS)
     for _ in range(90):
-        noted(queues, made(queues, Kind.LASTING), 0.0)
+        noted(queues, made(queues, QueueKind.LASTING), 0.0)
     for _ in range(500):
         queues.give_way(TCP, 0.0, 100)
-        made(queues, Kind.HALF_OPEN)
-    assert queues.by_kind[Kind.LASTING].length in {59, 60}
+        made(queues, QueueKind.HALF_OPEN)
+    assert queues.by_kind[QueueKind.LASTING].length in {59, 60}
 
 
 def test_tcp_leaves_datagrams_an_eighth_of_the_table() -> None:
     """However many clients come with proved connections."""
     queues = Queues(DEFAULT_TIMEOUTS)
     for _ in range(64):
-        made(queues, Kind.UNANSWERED)
+        made(queues, QueueKind.UNANSWERED)
     gone = 0
     while queues.give_way(TCP, 0.0, 64) is not None:
-        made(queues, Kind.PROVED)
+        made(queues, QueueKind.PROVED)
         gone += 1
     assert gone == 64 - 8
     assert queues.give_way(UDP, 0.0, 64) is not None
@@ -111,14 +115,14 @@ def test_tcp_leaves_datagrams_an_eighth_of_the_table() -> None:
 
 def test_what_is_used_is_spared() -> None:
     queues = Queues(DEFAULT_TIMEOUTS)
-    idle, busy = (noted(queues, made(queues, Kind.CONVERSING), 0.0) for _ in range(2))
+    idle, busy = (noted(queues, made(queues, QueueKind.CONVERSING), 0.0) for _ in range(2))
     exchange(idle, 1, 0.0)
     for _ in range(3):
-        made(queues, Kind.CONVERSING, 0.0)
+        made(queues, QueueKind.CONVERSING, 0.0)
     for now in (10.0, 20.0, 30.0):
         exchange(busy, 1, now)
         queues.give_way(UDP, now, 5)
-        made(queues, Kind.CONVERSING, now)
+        made(queues, QueueKind.CONVERSING, now)
     assert idle.is_over
     assert not busy.is_over
 
@@ -126,10 +130,10 @@ def test_what_is_used_is_spared() -> None:
 def test_a_look_is_bounded_whatever_stands_in_the_queues(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table of unlooked-at answered questions: the walk that once took 400 ms."""
     queues = Queues(DEFAULT_TIMEOUTS)
-    members = [made(queues, Kind.ANSWERED) for _ in range(2000)]
+    members = [made(queues, QueueKind.ANSWERED) for _ in range(2000)]
     looks = 0
 
-    def counted(connection: Connection) -> Kind:
+    def counted(connection: Connection) -> QueueKind:
         nonlocal looks
         looks += 1
         return kind_of(connection)
@@ -143,28 +147,28 @@ def test_a_look_is_bounded_whatever_stands_in_the_queues(monkeypatch: pytest.Mon
 def test_nothing_but_proved_ones_at_the_front_is_no_walk() -> None:
     """Mid-stream connections that have all proved themselves meanwhile."""
     queues = Queues(DEFAULT_TIMEOUTS)
-    members = [made(queues, Kind.MID_STREAM) for _ in range(3 * LOOKS)]
+    members = [made(queues, QueueKind.MID_STREAM) for _ in range(3 * LOOKS)]
     for each in members:
         exchange(each, 3, 0.0, 500)
     assert [queues.give_way(TCP, 0.0, 24) for _ in range(5)] == [None] * 5
-    assert queues.by_kind[Kind.PROVED].length == 3 * LOOKS
+    assert queues.by_kind[QueueKind.PROVED].length == 3 * LOOKS
 
 
 @pytest.mark.parametrize(
     ("to_server", "to_client", "size", "kind"),
     [
-        (1, 0, 60, Kind.MID_STREAM),
-        (9, 9, 80, Kind.MID_STREAM),  # SYN/ACKs that answer forged SYNs, again and again
-        (2, 1, 1500, Kind.MID_STREAM),
-        (1, 2, 1500, Kind.MID_STREAM),
-        (2, 2, 140, Kind.PROVED),
+        (1, 0, 60, QueueKind.MID_STREAM),
+        (9, 9, 80, QueueKind.MID_STREAM),  # SYN/ACKs that answer forged SYNs, again and again
+        (2, 1, 1500, QueueKind.MID_STREAM),
+        (1, 2, 1500, QueueKind.MID_STREAM),
+        (2, 2, 140, QueueKind.PROVED),
     ],
 )
 def test_what_proves_a_connection_in_mid_stream(
-    to_server: int, to_client: int, size: int, kind: Kind
+    to_server: int, to_client: int, size: int, kind: QueueKind
 ) -> None:
     queues = Queues(DEFAULT_TIMEOUTS)
-    who = made(queues, Kind.MID_STREAM)
+    who = made(queues, QueueKind.MID_STREAM)
     who.tally = to_server * TO_SERVER[size] + to_client * TO_CLIENT[size]
     assert kind_of(who) is kind
 
@@ -172,42 +176,47 @@ def test_what_proves_a_connection_in_mid_stream(
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
-        (State.ESTABLISHED, Kind.GREETED),
-        (State.CLOSE_WAIT, Kind.GREETED),
-        (State.CLOSE, Kind.CLOSED),
+        (State.ESTABLISHED, QueueKind.GREETED),
+        (State.CLOSE_WAIT, QueueKind.GREETED),
+        (State.CLOSE, QueueKind.CLOSED),
     ],
 )
-def test_how_a_handshake_ends(state: State, kind: Kind) -> None:
+def test_how_a_handshake_ends(state: State, kind: QueueKind) -> None:
     queues = Queues(DEFAULT_TIMEOUTS)
-    who = made(queues, Kind.HALF_OPEN)
+    who = made(queues, QueueKind.HALF_OPEN)
     who.state = state
     queues.note_state(who, State.SYN_RECV, 0.0)
     assert who.kind is kind
-    assert who.kind is not Kind.PROVED
+    assert who.kind is not QueueKind.PROVED
 
 
 @pytest.mark.parametrize(
     ("to_server", "to_client", "kind"),
-    [(2, 1, Kind.GREETED), (3, 1, Kind.GREETED), (2, 3, Kind.GREETED), (3, 2, Kind.PROVED)],
+    [
+        (2, 1, QueueKind.GREETED),
+        (3, 1, QueueKind.GREETED),
+        (2, 3, QueueKind.GREETED),
+        (3, 2, QueueKind.PROVED),
+    ],
 )
 def test_what_proves_a_connection_after_its_handshake(
-    to_server: int, to_client: int, kind: Kind
+    to_server: int, to_client: int, kind: QueueKind
 ) -> None:
     """Both sides have to go on: a handshake alone is cheap for whoever has an address."""
     queues = Queues(DEFAULT_TIMEOUTS)
-    who = made(queues, Kind.GREETED)
+    who = made(queues, QueueKind.GREETED)
     who.tally = to_server * TO_SERVER[60] + to_client * TO_CLIENT[60]
     assert kind_of(who) is kind
     assert noted(queues, who, 0.0).kind is kind
-    assert (who.kind is Kind.PROVED) is (kind is Kind.PROVED)
+    assert (who.kind is QueueKind.PROVED) is (kind is QueueKind.PROVED)
 
 
 def test_what_comes_back_from_closed_has_proved_nothing() -> None:
     queues = Queues(DEFAULT_TIMEOUTS)
-    who = made(queues, Kind.CLOSED)
+    who = made(queues, QueueKind.CLOSED)
     who.state = State.ESTABLISHED
     queues.note_state(who, State.TIME_WAIT, 0.0)
-    assert who.kind is Kind.MID_STREAM
+    assert who.kind is QueueKind.MID_STREAM
 
 
 class AgainstAList(RuleBasedStateMachine):
@@ -220,12 +229,12 @@ class AgainstAList(RuleBasedStateMachine):
         self.members: list[Connection] = []
         self.proved: set[Connection] = set()
 
-    @rule(kind=st.sampled_from(Kind), count=st.integers(1, 6))
-    def join(self, kind: Kind, count: int) -> None:
+    @rule(kind=st.sampled_from(QueueKind), count=st.integers(1, 6))
+    def join(self, kind: QueueKind, count: int) -> None:
         for _ in range(count):
             new = made(self.queues, kind, self.now)
             self.members.append(new)
-            if kind is Kind.PROVED:
+            if kind is QueueKind.PROVED:
                 self.proved.add(new)
 
     @precondition(lambda self: self.members)
@@ -255,10 +264,10 @@ class AgainstAList(RuleBasedStateMachine):
         before = Counter(each.kind for each in self.members if each.kind is not None)
         gone = self.queues.give_way(protocol, self.now, bound)
         if gone is None:
-            kinds = set(before) - {Kind.PROVED}
+            kinds = set(before) - {QueueKind.PROVED}
             if protocol == TCP and bound:
                 kinds -= set(UDP_KINDS)
-            promoted = self.queues.by_kind[Kind.PROVED].length - before[Kind.PROVED]
+            promoted = self.queues.by_kind[QueueKind.PROVED].length - before[QueueKind.PROVED]
             assert not kinds or promoted
             return
         assert gone in self.members
@@ -283,7 +292,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     @invariant()
     def everyone_stands_somewhere(self) -> None:
-        lengths: Counter[Kind] = Counter()
+        lengths: Counter[QueueKind] = Counter()
         for each in self.members:
             assert each.kind is not None
             assert not each.is_over
@@ -292,7 +301,7 @@ class AgainstAList(RuleBasedStateMachine):
         for queue in self.queues.by_kind:
             assert queue.length == lengths[queue.kind]
         for each in self.proved:
-            assert each.kind is Kind.PROVED
+            assert each.kind is QueueKind.PROVED
 
 
 TestQueues = AgainstAList.TestCase

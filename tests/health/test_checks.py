@@ -18,7 +18,7 @@ from lb_switch.health import checks
 from lb_switch.health.check import HealthCheck
 from lb_switch.health.checks import HealthChecks
 from lb_switch.health.messages import Found, Start, Stop, read_order
-from lb_switch.health.process import Status
+from lb_switch.health.process import ProcessStatus
 from lb_switch.health.tracker import ProbeResult
 
 CHECK = HealthCheck("tcp", interval=2.0, timeout=1.0, rise=2, fall=2)
@@ -29,17 +29,17 @@ class Process:
     """Stands in for the probe process: keeps what it is told."""
 
     def __init__(self, _loop: object, _listener: object, _command: Sequence[str]) -> None:
-        self.status = Status("stopped", None, 0, None)
+        self.status = ProcessStatus("stopped", None, 0, None)
         self.told: list[Start | Stop] = []
 
     def open(self, _now: float) -> None:
-        self.status = Status("running", 7, 0, None)
+        self.status = ProcessStatus("running", 7, 0, None)
 
     def send(self, lines: bytes) -> None:
         self.told += map(read_order, lines.splitlines())
 
     def close(self) -> None:
-        self.status = Status("stopped", None, 0, None)
+        self.status = ProcessStatus("stopped", None, 0, None)
 
 
 def group(*last: int, name: str = "web") -> VirtualServer:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lb_switch.health import probes
-from lb_switch.health.check import Kind, Target
+from lb_switch.health.check import CheckKind, Target
 from lb_switch.health.probes import http, icmp, probe
 from lb_switch.health.tracker import ProbeResult
 from tests.health import misbehaving
@@ -30,13 +30,13 @@ LONG = 5.0
 SHORT = 0.1
 
 
-def target(kind: Kind, port: int, timeout: float = LONG, **options: Any) -> Target:
+def target(kind: CheckKind, port: int, timeout: float = LONG, **options: Any) -> Target:
     ip = ipaddress.ip_address(options.pop("ip", "127.0.0.1"))
     return Target(kind, ip, port, 1.0, timeout, **options)
 
 
 def judge(
-    kind: Kind, behaviour: Behaviour, timeout: float = LONG, **options: Any
+    kind: CheckKind, behaviour: Behaviour, timeout: float = LONG, **options: Any
 ) -> tuple[bool | None, str]:
     async def run() -> ProbeResult:
         async with serving(behaviour, str(options.get("ip", "127.0.0.1"))) as port:
@@ -177,7 +177,7 @@ def test_a_dribbled_answer_has_one_timeout_for_all_of_it() -> None:
 
 @pytest.mark.parametrize("kind", ["icmp", "tcp", "http"])
 def test_what_is_found_behind_the_deadline_is_not_found(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
+    kind: CheckKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The turns of other probes are long: the answer is read in one that ends too late."""
 
@@ -253,14 +253,14 @@ def test_the_port_of_http_is_left_out_of_the_host_header() -> None:
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_a_port_that_refuses(kind: Kind, ip: str) -> None:
+def test_a_port_that_refuses(kind: CheckKind, ip: str) -> None:
     with misbehaving.refusing(ip) as port:
         result = asyncio.run(probe(target(kind, port, ip=ip)))
     assert (result.passed, result.finding) == (False, "connect refused")
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_a_port_that_never_answers(kind: Kind) -> None:
+def test_a_port_that_never_answers(kind: CheckKind) -> None:
     with misbehaving.black_hole() as port:
         result = asyncio.run(probe(target(kind, port, SHORT)))
     assert (result.passed, result.finding) == (False, "timeout after 0.1 s")

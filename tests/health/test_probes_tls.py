@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lb_switch.health.check import Kind, Target
+from lb_switch.health.check import CheckKind, Target
 from lb_switch.health.probes import probe, tls
 from lb_switch.health.tracker import ProbeResult
 from netns_lab import certificate
@@ -73,7 +73,7 @@ def server_context(pem: Path) -> ssl.SSLContext:
 
 
 def judge(
-    kind: Kind,
+    kind: CheckKind,
     behaviour: Behaviour,
     context: ssl.SSLContext | None,
     ip: str = "127.0.0.1",

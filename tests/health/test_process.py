@@ -18,7 +18,14 @@ import pytest
 from lb_switch.health import messages, process
 from lb_switch.health.check import Target
 from lb_switch.health.messages import Found
-from lb_switch.health.process import BACK_OFF, COMMAND, LONG_LIFE, WATCH, ProbeProcess, Status
+from lb_switch.health.process import (
+    BACK_OFF,
+    COMMAND,
+    LONG_LIFE,
+    WATCH,
+    ProbeProcess,
+    ProcessStatus,
+)
 from lb_switch.health.tracker import ProbeResult
 from tests.health import misbehaving
 from tests.health.hand_loop import HandLoop
@@ -167,7 +174,7 @@ def test_when_it_dies_it_is_started_again(bed: Bed, port: int) -> None:
         "health checks: the probe process ended (SIGKILL);"
         " the last known health stands, next start in 0.5 s"
     )
-    assert probing.status == Status("waiting", None, 1, "ended (SIGKILL)")
+    assert probing.status == ProcessStatus("waiting", None, 1, "ended (SIGKILL)")
     probing.send(messages.start(9, at(port)))  # says nothing to nobody, and harms nobody
     ear.found.clear()
     bed.loop.advance(0.5)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lb_switch.engine.connections.connection import Connection
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.engine.events import Cause, ConnectionEvent, ConnectionStage, Event
@@ -153,11 +153,11 @@ def test_one_that_the_real_server_takes_is_a_new_connection(old: Talk) -> None:
     old.server("SA")
     assert old.state() is State.SYN_RECV
     assert old.counts == (1, 0)
-    assert kind_of(old.connection) is Kind.HALF_OPEN
+    assert kind_of(old.connection) is QueueKind.HALF_OPEN
     assert old.connection.real_server.connections_total == total + 1
     old.client("A")
     assert old.state() is State.ESTABLISHED
-    assert kind_of(old.connection) is Kind.GREETED, "what the old one proved counts no more"
+    assert kind_of(old.connection) is QueueKind.GREETED, "what the old one proved counts no more"
     assert old.counts == (1, 0)
     old.client("PA", b"another question")
     old.server("PA", b"another answer")

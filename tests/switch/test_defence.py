@@ -12,7 +12,7 @@ from scapy.layers.inet import TCP, UDP
 
 from lb_switch.engine.connections import queues
 from lb_switch.engine.connections.connection import Connection
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.invariants import check_invariants
@@ -292,9 +292,9 @@ def test_all_floods_at_once_leave_each_kind_its_share(six: bool) -> None:
     check_invariants(bed.switch)
     lengths = {queue.kind: queue.length for queue in bed.switch.queues.by_kind}
     # That both have gone on is noted when somebody looks.
-    assert lengths.pop(Kind.PROVED) + lengths.pop(Kind.GREETED) == 20
+    assert lengths.pop(QueueKind.PROVED) + lengths.pop(QueueKind.GREETED) == 20
     assert sum(lengths.values()) == 120
-    for queued in set(lengths) - {Kind.ONE_PACKET, Kind.LASTING}:
+    for queued in set(lengths) - {QueueKind.ONE_PACKET, QueueKind.LASTING}:
         assert lengths[queued] >= 120 // 8, lengths
     for talk in talks:
         assert talk.client("A", b"alive").reason is Reason.KNOWN_CONNECTION
@@ -306,7 +306,7 @@ def test_one_packet_of_a_large_table_of_answered_questions_walks_nowhere() -> No
     bed.flood("answered", 2000)
     looks = 0
 
-    def counted(connection: Connection) -> Kind:
+    def counted(connection: Connection) -> QueueKind:
         nonlocal looks
         looks += 1
         return kind_of(connection)

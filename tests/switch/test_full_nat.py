@@ -13,7 +13,7 @@ from scapy.layers.inet import TCP, UDP
 from lb_switch.engine.changes import RemoveVirtualServer
 from lb_switch.engine.connections import source_ports
 from lb_switch.engine.connections.connection import Connection
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.tcp_state import State
 from lb_switch.engine.invariants import check_invariants
@@ -287,7 +287,7 @@ def test_a_search_for_a_port_is_bounded(six: bool, monkeypatch: pytest.MonkeyPat
         arm.establish(arm.client())
     looks = 0
 
-    def counted(connection: Connection) -> Kind:
+    def counted(connection: Connection) -> QueueKind:
         nonlocal looks
         looks += 1
         return kind_of(connection)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.tcp_state import DEFAULT_TIMEOUTS, State
 from lb_switch.engine.invariants import check_invariants
@@ -65,7 +65,7 @@ def is_as_before(talk: Dialogue) -> None:
     assert talk.state() is State.ESTABLISHED
     server = talk.connection.real_server
     assert (server.active, server.inactive) == (1, 0)
-    assert kind_of(talk.connection) is Kind.PROVED
+    assert kind_of(talk.connection) is QueueKind.PROVED
     check_invariants(talk.switch)
     talk.wait(DEFAULT_TIMEOUTS[State.ESTABLISHED] - 1)
     assert talk.state() is State.ESTABLISHED

@@ -17,7 +17,7 @@ from lb_switch.files.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.compare.load import Load
-    from lb_switch.compare.run import Group
+    from lb_switch.compare.run import ComparedGroup
     from lb_switch.compare.schedulers import Comparison
     from lb_switch.config.schema import Config, VirtualServerTable
 
@@ -166,7 +166,7 @@ def _recorded(
     name: str | None,
     weights: str | None,
     context: click.Context,
-) -> tuple[Load, Group]:
+) -> tuple[Load, ComparedGroup]:
     """Read a recording: the load of the virtual server, and its real servers."""
     from lb_switch.compare.recorded import like, recorded, with_weights
     from lb_switch.stream.recording import Recording, RecordingError
@@ -197,15 +197,15 @@ def _recorded(
 
 def _group(
     config: Config, table: VirtualServerTable, weights: str | None, context: click.Context
-) -> Group:
-    from lb_switch.compare.run import Group
+) -> ComparedGroup:
+    from lb_switch.compare.run import ComparedGroup
     from lb_switch.config.build import PROTOCOLS
 
     own = [entry.weight for entry in table.real_server]
     if weights is not None:
         own = _weights(weights, table.name, len(own), context)
     endpoints = [entry.address for entry in table.real_server]
-    return Group(
+    return ComparedGroup(
         table.name,
         table.address,
         PROTOCOLS[table.protocol],
@@ -226,7 +226,7 @@ def _weights(text: str, name: str, count: int, context: click.Context) -> list[i
     return [int(word) for word in words]
 
 
-def _index(group: Group, leaves: str, context: click.Context) -> int:
+def _index(group: ComparedGroup, leaves: str, context: click.Context) -> int:
     known = [str(endpoint) for endpoint, _ in group.real_servers]
     if leaves not in known:
         raise click.UsageError(
@@ -235,7 +235,7 @@ def _index(group: Group, leaves: str, context: click.Context) -> int:
     return known.index(leaves)
 
 
-def _read(capture: Path, group: Group) -> Load:
+def _read(capture: Path, group: ComparedGroup) -> Load:
     from lb_switch.compare.load import recorded
     from lb_switch.files.pcap import open_capture
     from lb_switch.files.record import CaptureFileError

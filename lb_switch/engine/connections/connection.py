@@ -7,7 +7,7 @@ A switch holds very many of them, so an entry is small: what connections have in
 from __future__ import annotations
 
 from lb_switch.engine.chain import Link
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.tcp_state import ACTIVE, Direction, State
 from lb_switch.engine.connections.unsettled import Unsettled
 from lb_switch.engine.nat.path import NatPath
@@ -74,7 +74,7 @@ class Connection(Link):
         self.last_seen = now
         self.before: Link | None = None
         self.behind: Link | None = None
-        self.kind: Kind | None = None
+        self.kind: QueueKind | None = None
         self.number = 0
         self.tally = 0
         self.acked_by_client_high = NOTHING_ACKED

@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 
 
-class Kind(enum.IntEnum):
+class QueueKind(enum.IntEnum):
     """See above."""
 
     HALF_OPEN = 0

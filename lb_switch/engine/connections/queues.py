@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from lb_switch.engine.connections.connection import Connection
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.tcp_state import REUSABLE, State
 from lb_switch.engine.connections.timeouts import TimerWheel
 from lb_switch.engine.packet.protocol import TCP
@@ -38,33 +38,41 @@ _LONGEST_HEADERS = 100
 also answers a forged SYN, is no longer."""
 
 
-_PROVED = Kind.PROVED
-_HANDSHAKEN = (Kind.HALF_OPEN, Kind.GREETED)
+_PROVED = QueueKind.PROVED
+_HANDSHAKEN = (QueueKind.HALF_OPEN, QueueKind.GREETED)
 _UDP = State.UDP
 _BY_STATE = tuple(
-    Kind.HALF_OPEN if state is State.SYN_RECV else Kind.CLOSED if state in REUSABLE else None
+    QueueKind.HALF_OPEN
+    if state is State.SYN_RECV
+    else QueueKind.CLOSED
+    if state in REUSABLE
+    else None
     for state in State
 )
 """The kinds that follow from the state alone."""
 UDP_KINDS = (
-    Kind.UNANSWERED,
-    Kind.ONE_PACKET,
-    Kind.ANSWERED,
-    Kind.CONVERSING,
-    Kind.LASTING,
+    QueueKind.UNANSWERED,
+    QueueKind.ONE_PACKET,
+    QueueKind.ANSWERED,
+    QueueKind.CONVERSING,
+    QueueKind.LASTING,
 )
-TCP_KINDS = (Kind.HALF_OPEN, Kind.CLOSED, Kind.MID_STREAM, Kind.GREETED)
-_CLIENT_PROVED = frozenset({Kind.CONVERSING, Kind.LASTING, Kind.GREETED, Kind.PROVED})
-_SPARED_ONCE = frozenset({Kind.MID_STREAM, Kind.GREETED, *UDP_KINDS} - {Kind.UNANSWERED})
+TCP_KINDS = (QueueKind.HALF_OPEN, QueueKind.CLOSED, QueueKind.MID_STREAM, QueueKind.GREETED)
+_CLIENT_PROVED = frozenset(
+    {QueueKind.CONVERSING, QueueKind.LASTING, QueueKind.GREETED, QueueKind.PROVED}
+)
+_SPARED_ONCE = frozenset(
+    {QueueKind.MID_STREAM, QueueKind.GREETED, *UDP_KINDS} - {QueueKind.UNANSWERED}
+)
 
 
 class Queue(TimerWheel):
     """Connections of one kind."""
 
-    def __init__(self, kind: Kind, timeouts: dict[State, float]) -> None:
+    def __init__(self, kind: QueueKind, timeouts: dict[State, float]) -> None:
         super().__init__(timeouts)
         self.kind = kind
-        self.share = 2 if kind is Kind.LASTING else 1
+        self.share = 2 if kind is QueueKind.LASTING else 1
         self.spares = kind in _SPARED_ONCE
 
 
@@ -75,7 +83,7 @@ class Queues:
     """
 
     def __init__(self, timeouts: dict[State, float]) -> None:
-        self.by_kind = tuple(Queue(kind, timeouts) for kind in Kind)
+        self.by_kind = tuple(Queue(kind, timeouts) for kind in QueueKind)
         own, others = (
             tuple(self.by_kind[kind] for kind in kinds) for kinds in (TCP_KINDS, UDP_KINDS)
         )
@@ -93,9 +101,9 @@ class Queues:
 
     def join(self, connection: Connection, now: float, *, one_packet: bool = False) -> None:
         """Let a new connection stand where it belongs."""
-        self._stand(connection, Kind.ONE_PACKET if one_packet else kind_of(connection), now)
+        self._stand(connection, QueueKind.ONE_PACKET if one_packet else kind_of(connection), now)
 
-    def _stand(self, connection: Connection, kind: Kind, now: float) -> None:
+    def _stand(self, connection: Connection, kind: QueueKind, now: float) -> None:
         connection.kind = kind
         self.by_kind[kind].arm(connection, now)
 
@@ -115,7 +123,7 @@ class Queues:
             queue.disarm(connection)
             self._stand(connection, kind, now)
 
-    def _stand_again(self, connection: Connection, kind: Kind, now: float) -> None:
+    def _stand_again(self, connection: Connection, kind: QueueKind, now: float) -> None:
         """Let a connection that was looked at stand where it belongs by now."""
         promoted = connection.kind is not kind
         self._stand(connection, kind, now)
@@ -154,7 +162,7 @@ class Queues:
         `bound` is how many connections the table may have.
         """
         least: Connection | None = None
-        worth = (Kind.PROVED, 0.0)
+        worth = (QueueKind.PROVED, 0.0)
         for _ in range(LOOKS):
             queue = self._longest(protocol, bound)
             connection = None if queue is None else queue.first
@@ -186,7 +194,7 @@ class Queues:
         return longest
 
 
-def kind_of(connection: Connection) -> Kind:
+def kind_of(connection: Connection) -> QueueKind:
     """Return what a connection is by now: by its state, its tallies, and where it stands."""
     state = connection.state
     kind = _BY_STATE[state]
@@ -196,18 +204,18 @@ def kind_of(connection: Connection) -> Kind:
     if state is not _UDP:
         if before is _PROVED:
             return _PROVED
-        if before in _HANDSHAKEN or (before is Kind.CLOSED and _was_proved(connection)):
-            return _PROVED if _went_on(connection) else Kind.GREETED
-        return _PROVED if _carries_data(connection) else Kind.MID_STREAM
-    if before is Kind.ONE_PACKET:
+        if before in _HANDSHAKEN or (before is QueueKind.CLOSED and _was_proved(connection)):
+            return _PROVED if _went_on(connection) else QueueKind.GREETED
+        return _PROVED if _carries_data(connection) else QueueKind.MID_STREAM
+    if before is QueueKind.ONE_PACKET:
         return before
     to_server, to_client = by_direction(connection.tally)
     if not to_client:
-        return Kind.UNANSWERED
+        return QueueKind.UNANSWERED
     exchanged = min(to_server, to_client)
     if exchanged < _TWICE:
-        return Kind.ANSWERED
-    return Kind.CONVERSING if exchanged < _EIGHT_TIMES else Kind.LASTING
+        return QueueKind.ANSWERED
+    return QueueKind.CONVERSING if exchanged < _EIGHT_TIMES else QueueKind.LASTING
 
 
 def is_client_proved(connection: Connection) -> bool:

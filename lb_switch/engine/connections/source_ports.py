@@ -23,7 +23,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from lb_switch.engine.connections.connection import Connection
-from lb_switch.engine.connections.kind import Kind
+from lb_switch.engine.connections.kind import QueueKind
 from lb_switch.engine.connections.queues import kind_of
 from lb_switch.engine.connections.table import ConnectionTable
 from lb_switch.engine.nat.port_pool import PortPool
@@ -39,15 +39,15 @@ MOST = 32
 
 
 _SORT = {
-    Kind.CLOSED: 0,
-    Kind.HALF_OPEN: 0,
-    Kind.UNANSWERED: 0,
-    Kind.MID_STREAM: 1,
-    Kind.ONE_PACKET: 1,
-    Kind.ANSWERED: 1,
-    Kind.CONVERSING: 2,
-    Kind.GREETED: 2,
-    Kind.LASTING: 3,
+    QueueKind.CLOSED: 0,
+    QueueKind.HALF_OPEN: 0,
+    QueueKind.UNANSWERED: 0,
+    QueueKind.MID_STREAM: 1,
+    QueueKind.ONE_PACKET: 1,
+    QueueKind.ANSWERED: 1,
+    QueueKind.CONVERSING: 2,
+    QueueKind.GREETED: 2,
+    QueueKind.LASTING: 3,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lb_switch.engine.packet.view import Field, View
+from lb_switch.engine.packet.view import Field, HeaderView
 
 HEADER_LENGTH = 8
 
@@ -38,7 +38,7 @@ V6_NEIGHBOUR_TYPES = frozenset(range(133, 138))
 """Neighbour discovery (RFC 4861): router and neighbour solicitations and their kin."""
 
 
-class ICMPHeader(View):
+class ICMPHeader(HeaderView):
     """A view of an ICMP or ICMPv6 header; `rest` means what type and code say."""
 
     __slots__ = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lb_switch.engine.packet import checksum
-from lb_switch.engine.packet.view import Field, View
+from lb_switch.engine.packet.view import Field, HeaderView
 
 MIN_LENGTH = 20
 MORE_FRAGMENTS = 0x2000
@@ -11,7 +11,7 @@ DONT_FRAGMENT = 0x4000
 OFFSET_MASK = 0x1FFF
 
 
-class IPv4Header(View):
+class IPv4Header(HeaderView):
     """A view of an IPv4 header.
 
      0                   1                   2                   3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lb_switch.engine.packet.view import Field, View
+from lb_switch.engine.packet.view import Field, HeaderView
 
 HEADER_LENGTH = 40
 
@@ -18,7 +18,7 @@ MAX_EXTENSION_HEADERS = 8
 64 KiB could hold 8,000 to be walked through."""
 
 
-class IPv6Header(View):
+class IPv6Header(HeaderView):
     """A view of an IPv6 header.
 
      0                   1                   2                   3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lb_switch.engine.packet.view import Field, View
+from lb_switch.engine.packet.view import Field, HeaderView
 
 MIN_LENGTH = 20
 
@@ -13,7 +13,7 @@ PSH = 0x08
 ACK = 0x10
 
 
-class TCPHeader(View):
+class TCPHeader(HeaderView):
     """A view of a TCP header.
 
      0                   1                   2                   3

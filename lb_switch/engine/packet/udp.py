@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lb_switch.engine.packet.view import Field, View
+from lb_switch.engine.packet.view import Field, HeaderView
 
 HEADER_LENGTH = 8
 
 
-class UDPHeader(View):
+class UDPHeader(HeaderView):
     """A view of a UDP header: ports, length (header and payload), checksum (0: none)."""
 
     __slots__ = ()

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, overload
 T = TypeVar("T", int, bytes)
 
 
-class View:
+class HeaderView:
     """A header at `buffer[start:]`.  The caller has checked that it is there."""
 
     __slots__ = ("buffer", "start")
@@ -30,14 +30,14 @@ class Field(Generic[T]):
         self._struct = struct.Struct("!" + layout)
 
     @overload
-    def __get__(self, view: None, owner: type[View]) -> Field[T]: ...
+    def __get__(self, view: None, owner: type[HeaderView]) -> Field[T]: ...
     @overload
-    def __get__(self, view: View, owner: type[View]) -> T: ...
-    def __get__(self, view: View | None, owner: type[View]) -> T | Field[T]:
+    def __get__(self, view: HeaderView, owner: type[HeaderView]) -> T: ...
+    def __get__(self, view: HeaderView | None, owner: type[HeaderView]) -> T | Field[T]:
         if view is None:
             return self
         value: T = self._struct.unpack_from(view.buffer, view.start + self.offset)[0]
         return value
 
-    def __set__(self, view: View, value: T) -> None:
+    def __set__(self, view: HeaderView, value: T) -> None:
         self._struct.pack_into(view.buffer, view.start + self.offset, value)

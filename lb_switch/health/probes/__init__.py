@@ -7,12 +7,12 @@ import errno
 import os
 from collections.abc import Awaitable, Callable, Mapping
 
-from lb_switch.health.check import Kind, Target
+from lb_switch.health.check import CheckKind, Target
 from lb_switch.health.probes import http, https, icmp, tcp, tls
 from lb_switch.health.probes.failure import ProbeFailedError
 from lb_switch.health.tracker import ProbeResult
 
-PROBES: Mapping[Kind, Callable[[Target], Awaitable[str]]] = {
+PROBES: Mapping[CheckKind, Callable[[Target], Awaitable[str]]] = {
     "icmp": icmp.probe,
     "tcp": tcp.probe,
     "http": http.probe,
