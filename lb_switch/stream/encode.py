@@ -104,10 +104,10 @@ class Encoder:
         # One line for every packet, in the packet's own process: put together by hand, since a
         # dictionary and its encoding take three times as long.
         self.packets += 1
-        if self._routed is not None:
-            event = on_the_wires(event, self._routed())
         action, reason, packets = event.verdict
         keep, before, after = self._keep, event.before, event.after
+        if self._routed is not None:
+            before, after, packets = on_the_wires(event, self._routed())
         connection, direction = event.connection, event.direction
         old_state, state, timeout = event.old_state, event.state, event.timeout
         group = event.virtual_server

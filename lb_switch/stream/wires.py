@@ -26,20 +26,18 @@ def not_routed() -> bool:
     return False
 
 
-def on_the_wires(event: PacketEvent, routed: bool) -> PacketEvent:
-    """Return the event with its packets as they came by one wire, and went by the other."""
-    before, after, packets = event.before, event.after, event.verdict.packets
-    is_forwarded = event.verdict.action is Action.FORWARD
+def on_the_wires(event: PacketEvent, routed: bool) -> tuple[bytes, bytes, tuple[bytes, ...]]:
+    """Return the packet as it came by one wire and went by the other, and what was sent besides."""
+    before, after = event.before, event.after
+    action, _, packets = event.verdict
     if routed:
         before = _before_routing(before)
-        after = after if is_forwarded else before
-    elif is_forwarded:
+        return before, after if action is Action.FORWARD else before, packets
+    if action is Action.FORWARD:
         after = with_hop_taken(after)
-        packets = tuple(with_hop_taken(packet) for packet in packets)
-    verdict = event.verdict
-    if packets is not verdict.packets:
-        verdict = verdict._replace(packets=packets)
-    return event._replace(before=before, after=after, verdict=verdict)
+        if packets:
+            packets = tuple(with_hop_taken(packet) for packet in packets)
+    return before, after, packets
 
 
 def _before_routing(packet: bytes) -> bytes:
