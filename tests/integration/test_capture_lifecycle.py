@@ -113,7 +113,7 @@ def test_iptables_legacy_serves_and_restores_as_well(rig: Rig, legacy: str) -> N
         return "\n".join(line.partition(" [")[0] for line in lines if not line.startswith("#"))
 
     # A legacy table lives as long as its namespace, once it was looked at.
-    for table in ("raw", "mangle"):
+    for table in ("raw", "mangle", "filter"):
         for program in ("iptables-legacy", "ip6tables-legacy"):
             rig.run(rig.switch, program, "-t", table, "-S")
     rig.configure(TCP_VIP, TCP_VIP6)
@@ -161,6 +161,8 @@ def test_the_journal_of_another_namespace_is_not_carried_out(rig: Rig, tmp_path:
 def test_a_second_switch_in_the_namespace_is_refused(rig: Rig, capture: str) -> None:
     first = rig.start(capture)
     running = rig.snapshot()
+    rig.control_socket = rig.directory / "second.sock"
+    rig.configure()
     complaint = rig.refused("tun")
     assert complaint == (
         f"another lb-switch runs in this network namespace (pid {first.popen.pid}): stop it first"
@@ -177,6 +179,7 @@ def test_a_taken_queue_number_is_one_clear_line(rig: Rig) -> None:
     with inside(rig.switch):
         other = netfilterqueue.NetfilterQueue()
     other.bind(100, lambda packet: packet.accept(), sock_len=100_000)
+    rig.configure(settings="queue = 100")
     try:
         assert rig.refused("nfqueue") == (
             "NFQUEUE 100 is taken by another program: choose another number"
@@ -221,7 +224,15 @@ def test_a_full_disk_is_one_clear_line(rig: Rig, capture: str, pages: int) -> No
 @both
 def test_a_missing_capability_is_one_clear_line(rig: Rig, capture: str) -> None:
     weak = ("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin")
-    assert rig.refused(capture, *weak) == f"capture {capture} needs CAP_NET_ADMIN: run it with sudo"
+    said = rig.refused(capture, *weak)
+    assert said == f"CAP_NET_ADMIN missing: sudo run {rig.config} --capture {capture}".replace(
+        "sudo", "sudo lb-switch"
+    )
+    # The capture says so too, to programs that have one of their own.
+    module, kind = ("tun", "TunCapture") if capture == "tun" else ("nfqueue", "NfqueueCapture")
+    own = f"from lb_switch.capture.{module} import {kind} as Capture; Capture([]).open()"
+    with pytest.raises(AssertionError, match=f"capture {capture} needs CAP_NET_ADMIN: run it with"):
+        rig.run(rig.switch, *weak, sys.executable, "-c", own)
 
 
 def test_an_interface_of_the_same_name_is_one_clear_line(rig: Rig) -> None:
@@ -235,7 +246,7 @@ def test_an_interface_of_the_same_name_is_one_clear_line(rig: Rig) -> None:
     ("virtual_server", "complaint"),
     [
         (Group("10.0.1.1:80", ["10.0.2.11:80"]), "10.0.1.1 is an address of this machine"),
-        (Group("10.0.1.100:80", ["10.0.1.100:81"]), "is a VIP of this switch: a loop"),
+        (Group("10.0.1.100:80", ["10.0.1.100:81"]), "is a VIP of this switch: packets would loop"),
         (Group("10.0.1.100:80", ["192.0.2.1:81"]), "there is no route to real server 192.0.2.1"),
         (Group("10.0.1.100:80", ["10.0.2.1:81"]), "is this machine itself"),
     ],
@@ -292,7 +303,7 @@ def test_the_rules_follow_a_live_change(rig: Rig, capture: str) -> None:
                 Group(f"{VIP}:80", [f"{SERVERS[1]}:8080"]),
                 Group(f"{other_vip}:80", [f"{SERVERS[1]}:8080"]),
             ]
-            assert len(change(rig, switch, *added)) == 3
+            assert len(change(rig, switch, *added)) == 4
             for vip in (VIP, other_vip):
                 with rig.connect(vip), second.accept()[0]:
                     pass

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import select
 import signal
 import socket
@@ -92,6 +93,7 @@ class Process:
         self.popen = popen
         self._errors = errors
         self._control_socket = control_socket
+        self._said = ""
 
     @property
     def stderr(self) -> str:
@@ -100,11 +102,19 @@ class Process:
 
     def line(self, timeout: float = _PATIENCE) -> str:
         """Return the next line of stdout; fails after `timeout` seconds."""
-        stream = _not_none(self.popen.stdout)
-        ready, _, _ = select.select([stream], [], [], timeout)
-        assert ready, f"nothing said in {timeout} s; stderr: {self.stderr}"
-        line = stream.readline().strip()
-        assert line, f"it ended: {self.stderr}"
+        line = self._next_line(timeout)
+        assert line is not None, f"nothing said in {timeout} s; stderr: {self.stderr}"
+        return line
+
+    def _next_line(self, timeout: float) -> str | None:
+        descriptor = _not_none(self.popen.stdout).fileno()
+        while "\n" not in self._said:
+            if not select.select([descriptor], [], [], timeout)[0]:
+                return None
+            data = os.read(descriptor, 4096).decode()
+            assert data, f"it ended: {self.stderr}"
+            self._said += data
+        line, _, self._said = self._said.partition("\n")
         return line.removeprefix("lb-switch: ")
 
     def await_serving(self) -> None:
@@ -122,13 +132,12 @@ class Process:
         """Let it read its file again; return what it has to say of that.  Raises AssertionError."""
         complained = len(self.stderr)
         self.popen.send_signal(signal.SIGHUP)
-        stream = _not_none(self.popen.stdout)
         until = time.monotonic() + _PATIENCE
         said: list[str] = []
         while time.monotonic() < until:
             # Its lines come together: a pause after one is their end.
-            if select.select([stream], [], [], 0.3)[0]:
-                said.append(self.line().removeprefix("reload: "))
+            if (line := self._next_line(0.3)) is not None:
+                said.append(line.removeprefix("reload: "))
             elif said:
                 return said
             elif complaint := self.stderr[complained:]:
@@ -230,14 +239,18 @@ class Rig:
         """Start a switch that must not come up; returns its complaint."""
         process = self.launch(capture, *wrap)
         process.popen.communicate(timeout=_PATIENCE)
-        assert process.popen.returncode == 1, process.stderr
+        assert process.popen.returncode in {1, 2}, process.stderr  # failed, or bad usage
         return process.stderr.strip()
 
     def snapshot(self) -> list[str]:
-        """Return everything a capture may change in the switch's namespace, as text lines."""
+        """Return everything a capture may change in the switch's namespace, as text lines.
+
+        (The operational state of a bridge follows its ports some time later.)
+        """
         script = """
             iptables-save | grep -v '^#'; ip6tables-save | grep -v '^#'
-            ip addr; ip rule; ip -6 rule; ip route show table all; ip -6 route show table all
+            ip addr | sed "s/ state [A-Z]*//"; ip rule; ip -6 rule
+            ip route show table all; ip -6 route show table all
             ip neigh show proxy; ip -6 neigh show proxy
             grep -r . /proc/sys/net | grep -v -e conntrack_count -e random
         """
