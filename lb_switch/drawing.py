@@ -1,7 +1,6 @@
 """Pictures as SVG, made by hand: one style for all of them, on light and on dark ground.
 
-Contrasts are 4.5 and more for text, 3 and more for what is drawn, in both schemes (WCAG 2.1, 1.4.3
-and 1.4.11).  Pure.
+Text has a contrast of 4.5 and more to the ground, in both schemes (WCAG 2.1, 1.4.3).  Pure.
 """
 
 from __future__ import annotations

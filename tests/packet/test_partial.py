@@ -79,3 +79,18 @@ def test_other_protocols_are_left_alone(packet: bytes) -> None:
     buffer = bytearray(packet)
     complete_checksum(buffer, 0, len(buffer), UDP)
     assert buffer == packet
+
+
+@pytest.mark.parametrize(("protocol", "sent"), [(TCP, 0), (UDP, 0xFFFF)])
+def test_a_sum_of_zero(protocol: int, sent: int) -> None:
+    """UDP's zero says that there is none (RFC 768); TCP has a checksum always."""
+    at = 36 if protocol == TCP else 26
+    payload = b"payload." + bytes(2)
+    packet = tcp(*ENDS[4], "PA", payload) if protocol == TCP else udp(*ENDS[4], payload)
+    for last in range(1 << 16):
+        packet = packet[:-2] + last.to_bytes(2, "big")
+        buffer = bytearray(made_partial(packet, protocol, 20))
+        complete_checksum(buffer, 0, len(buffer))
+        if int.from_bytes(buffer[at : at + 2], "big") in {0, 0xFFFF}:
+            break
+    assert int.from_bytes(buffer[at : at + 2], "big") == sent

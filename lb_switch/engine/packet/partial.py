@@ -24,8 +24,9 @@ def complete_checksum(buffer: bytearray, start: int, end: int, only: int | None 
     if protocol not in _FIELD or (only and only != protocol):
         return
     field = at + _FIELD[protocol]
-    # UDP sends 0xFFFF for 0, which says that there is none (RFC 768); to TCP they are the same.
-    checksum = internet_checksum(buffer[at:end]) or 0xFFFF
+    checksum = internet_checksum(buffer[at:end])
+    if checksum == 0 and protocol == UDP:
+        checksum = 0xFFFF  # zero says that there is none (RFC 768)
     buffer[field] = checksum >> 8
     buffer[field + 1] = checksum & 0xFF
 
