@@ -16,6 +16,7 @@ The rooms of the package, in the order in which a packet and then its story go t
     explain/          stories, header diffs, ladders
     compare/          schedulers side by side
     export/           both sides of the switch in one pcapng file
+    web/              the switch on a page: live in a browser, or as one file
     cli/              the commands
     bench/            the engine measured alone
     service/          the systemd unit, and what systemd is told

@@ -200,6 +200,57 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
             _show("ladder", recording, records, ascii_only)
 
 
+@command.command("page", short_help="Put a recording and its page into one HTML file.")
+@click.option("--example", is_flag=True, help="Show the recording that comes with lb-switch.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A recording (run --record, replay --record), or - for stdin.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The HTML file that is written.",
+)
+@click.option(
+    "--connection",
+    metavar="WHICH",
+    default="",
+    help="Only this connection: its number, its client's ADDRESS:PORT, address or name.",
+)
+@_with_source
+def page(source: Path, output: Path, connection: str) -> None:
+    """Write a page that plays a recording: packets that move, and what is said of each.
+
+    It is one file, which any browser opens without a server, without a network and without root.
+
+    \b
+    Examples:
+      lb-switch explain page --example -o story.html
+      lb-switch explain page --from rec.jsonl -o story.html
+    """  # noqa: D301
+    from lb_switch.explain.selection import Selection
+    from lb_switch.web import single_file
+
+    output_files.check([source], [output])
+    with _recording(source) as recording:
+        records = Selection(connection=connection).of(recording)
+        try:
+            text = single_file.build(recording.header, records, recording.name)
+        except single_file.TooLongError as error:
+            raise CommandError(str(error)) from None
+    try:
+        with open(open_to_write(output), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CommandError(f"{output}: {error.strerror}") from None
+
+
 @command.command("choice", short_help="Show what another scheduler would have chosen.")
 @ascii_option
 @click.option(

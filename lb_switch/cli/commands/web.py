@@ -1,0 +1,86 @@
+"""`lb-switch web`: the running switch on a page."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from lb_switch.cli import control_socket
+from lb_switch.cli.failures import CommandError
+
+
+@click.command("web")
+@click.option(
+    "--listen",
+    metavar="[ADDRESS:]PORT",
+    default="127.0.0.1:8480",
+    show_default=True,
+    help="Where the page is served; port 0 is any that is free.",
+)
+@click.option(
+    "--name",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Another name by which browsers call this machine.  May be repeated.",
+)
+@click.option("--read-only", is_flag=True, help="Let the page look, and change nothing.")
+@click.option(
+    "--beyond-this-machine",
+    is_flag=True,
+    help="Listen on an address that others can reach, too.  The way there is not encrypted.",
+)
+@control_socket.options
+def command(
+    listen: str,
+    names: tuple[str, ...],
+    read_only: bool,
+    beyond_this_machine: bool,
+    config: Path | None,
+    socket: Path | None,
+) -> None:
+    """Show the running switch on a page, until Ctrl-C.
+
+    Packets move between clients, the switch and real servers; a click says more of each.  The
+    address that is printed holds a token: whoever has it may look, and act.  Metrics for Prometheus
+    are at /metrics, without one.
+
+    It is a process of its own and needs nothing but the control socket.  When the switch is started
+    again, the page goes on.
+
+    \b
+    Examples:
+      sudo lb-switch web
+      sudo lb-switch web --listen 9000 --read-only
+      sudo lb-switch web --listen 192.0.2.7:8480 --beyond-this-machine --read-only
+    """  # noqa: D301
+    from lb_switch.control.client import ControlClient
+    from lb_switch.web import serve as web
+
+    path = control_socket.find(config, socket)
+    try:
+        place = web.Place.parse(listen)
+    except ValueError as error:
+        raise click.BadParameter(f"{listen!r}: {error}", param_hint="--listen") from None
+    if not place.is_loopback and not beyond_this_machine:
+        raise click.UsageError(
+            f"others can reach {place.address}: say --beyond-this-machine if that is meant.",
+            click.get_current_context(),
+        )
+    try:
+        listener, place = web.listen(place)
+    except OSError as error:
+        raise CommandError(f"{place.text}: {error.strerror}") from None
+    if not place.is_loopback:
+        click.echo("lb-switch: note: whoever is on the way reads the token", err=True)
+    with listener, contextlib.suppress(KeyboardInterrupt):
+        web.serve(
+            listener,
+            place,
+            lambda: ControlClient(path),
+            names=names,
+            read_only=read_only,
+            on_ready=lambda address: click.echo(f"lb-switch: the page is at {address}"),
+        )

@@ -1,0 +1,138 @@
+"""What the page says when a thing is clicked: a packet, a connection.
+
+Made of a header and the records that are at hand: all of a recording, or the last ones of a running
+switch.  Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from lb_switch.explain.checksum_walk import walk
+from lb_switch.explain.dissect import dissect
+from lb_switch.explain.ladder_svg import svg
+from lb_switch.explain.rungs import Rungs
+from lb_switch.explain.story import Story
+from lb_switch.explain.style import Style
+from lb_switch.explain.who import Who
+from lb_switch.stream.schema import (
+    ChoiceEntry,
+    ConnectionRecord,
+    Header,
+    PacketRecord,
+    Record,
+    SentRecord,
+)
+from lb_switch.words import english as words
+
+Object = dict[str, Any]
+
+_ABOUT = PacketRecord | ConnectionRecord | SentRecord
+"""Records that may be about a connection."""
+
+
+def of_packet(header: Header, record: PacketRecord) -> Object:
+    """Return what there is to know of a packet."""
+    style = Style()
+    return {
+        "number": record.number,
+        "at": record.time,
+        "verdict": record.verdict,
+        "reason": record.reason,
+        "why": words.sentence(record.reason),
+        "connection": None if record.connection is None else record.connection.number,
+        "story": _lines(Story(header, style).show(record)),
+        "layers": _layers(record),
+        "rewritten": record.after is not None,
+        "checksum": _lines(walk(record, style)) if record.verdict == "forward" else [],
+        "choice": None if record.choice is None else _choice(record.choice, header),
+    }
+
+
+def of_connection(header: Header, records: Iterable[Record], number: int) -> Object | None:
+    """Return what there is to know of a connection; None if no record is about it."""
+    own = [each for each in records if _number_of(each) == number]
+    ends = next((each.connection for each in own if isinstance(each, _ABOUT)), None)
+    if ends is None:
+        return None
+    changes = [each for each in own if isinstance(each, ConnectionRecord)]
+    last = changes[-1] if changes else None
+    story = Story(header, Style())
+    return {
+        "number": number,
+        "protocol": ends.protocol,
+        "client": ends.client,
+        "virtual": ends.virtual,
+        "real": ends.real,
+        "source": ends.source,
+        "states": _states(own),
+        "ended": None if last is None or last.cause is None else words.cause(last.cause),
+        "packets": [each.number for each in own if isinstance(each, PacketRecord)],
+        "story": [line for each in own for line in _lines(story.show(each))],
+    }
+
+
+def ladder(header: Header, records: Sequence[Record], number: int) -> str:
+    """Return the ladder of a connection as an SVG document."""
+    drawer = Rungs(header)
+    rungs = [
+        rung
+        for record in records
+        for rung in drawer.of(record)
+        if rung.lanes.title.startswith(f"connection {number},")
+    ]
+    return svg(rungs, f"connection {number}")
+
+
+def _layers(record: PacketRecord) -> list[Object]:
+    before, after = dissect(record.bytes_before), dissect(record.bytes_after)
+    if len(before) != len(after):
+        after = before
+    return [
+        {
+            "title": old.title,
+            "fields": [
+                {"name": one.name, "before": one.text, "after": other.text}
+                for one, other in zip(old.fields, new.fields, strict=False)
+            ],
+        }
+        for old, new in zip(before, after, strict=True)
+    ]
+
+
+def _choice(choice: ChoiceEntry, header: Header) -> Object:
+    who = Who(header)
+    chosen = choice.real_server or ""
+    said = "the client had it before"
+    if choice.rule is not None:
+        said = words.choice(choice.rule, choice.facts, chosen, who.short)
+    return {
+        "server": chosen,
+        "name": who.short(chosen) if chosen else "",
+        "scheduler": choice.scheduler,
+        "said": said if chosen else "no real server can be chosen",
+        "facts": choice.facts,
+        "candidates": list(choice.candidates),
+        "passedOver": [each.model_dump() for each in choice.passed_over],
+    }
+
+
+def _states(records: Iterable[Record]) -> list[Object]:
+    """Return the way through the states: each with when it began."""
+    way: list[Object] = []
+    for record in records:
+        state = getattr(record, "state", None)
+        if isinstance(state, str) and (not way or way[-1]["state"] != state):
+            way.append({"state": state, "at": getattr(record, "time", 0.0)})
+    return way
+
+
+def _number_of(record: Record) -> int | None:
+    if isinstance(record, _ABOUT):
+        return None if record.connection is None else record.connection.number
+    return None
+
+
+def _lines(lines: Iterator[str]) -> list[str]:
+    return [line.rstrip() for line in lines if line.strip()]
