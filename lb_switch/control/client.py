@@ -77,15 +77,17 @@ class ControlClient:
         for rows in self._results(verb, fields):
             yield from rows
 
-    def subscribe(self, *kinds: str, keep: int | None = None) -> Iterator[bytes]:
+    def subscribe(
+        self, *kinds: str, keep: int | None = None, most: int | None = None
+    ) -> Iterator[bytes]:
         """Yield the lines of the switch's stream, as they come; without end.
 
-        kinds: connections, servers, probes, packets; none: all.  The first line is a header
+        kinds: connections, servers, probes, packets; none: all.  keep: bytes of a packet that are
+        told.  most: packets a second that are told.  The first line is a header
         (`lb_switch.stream.schema`).  Between two lines it may take any time.
         """
         fields: dict[str, Any] = {"kinds": list(kinds)} if kinds else {}
-        if keep is not None:
-            fields["keep"] = keep
+        fields |= {name: n for name, n in (("keep", keep), ("most", most)) if n is not None}
         try:
             self._socket.sendall(encode_request("subscribe", fields))
             first = self._read_line()

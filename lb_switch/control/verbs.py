@@ -16,7 +16,8 @@ show   stats                   one object: packets by reason, what the capture l
 
 `subscribe` turns the conversation into a stream: first everything that is, then every event, a
 line each, in the words of `lb_switch.stream.schema`.  Its fields: `kinds`, a list of connections,
-servers, probes and packets (all of them if missing); `keep`, how many bytes of a packet are told.
+servers, probes and packets (all of them if missing); `keep`, how many bytes of a packet are told;
+`most`, how many packets a second are told at the most (all if missing).
 
 The verbs that change something are in `changes`.
 
@@ -107,7 +108,10 @@ class Verbs:
             raise RequestError(f"subscribe: kinds is no list of {', '.join(_KINDS)}")
         if not isinstance(keep, int) or isinstance(keep, bool) or not 0 <= keep <= WHOLE:
             raise RequestError(f"subscribe: keep is no whole number from 0 to {WHOLE}")
-        unknown = sorted(request.keys() - {"version", "verb", "kinds", "keep"})
+        most = request.get("most", 0)
+        if not isinstance(most, int) or isinstance(most, bool) or not 0 <= most < 1 << 31:
+            raise RequestError("subscribe: most is no whole number of packets a second")
+        unknown = sorted(request.keys() - {"version", "verb", "kinds", "keep", "most"})
         if unknown:
             raise RequestError(f"subscribe: unknown field {unknown[0]!r}")
         interest = Interest(
@@ -116,6 +120,7 @@ class Verbs:
             probes="probes" in kinds,
             packets="packets" in kinds,
             keep=keep,
+            most=most,
         )
         connections = _connections_shard_by_shard(self._switch.connections)
         return Subscription(self._hub, interest, connections, now)

@@ -33,7 +33,7 @@ from lb_switch.engine.servers import VirtualServer
 from lb_switch.engine.switch import Switch
 from lb_switch.health.checks import HealthChecks
 from lb_switch.stream import encode
-from lb_switch.stream.hub import Hub
+from lb_switch.stream.hub import SHARES, Hub
 
 LOSSES_SECONDS = 1.0
 """Between two looks at what the capture has lost."""
@@ -140,6 +140,7 @@ class RunningSwitch:
             self._audit.start(now)
         self._tidy(now)
         self._tell_losses(now)
+        self._refill(now)
         self._begin(now)
         self._on_serving()
 
@@ -155,6 +156,10 @@ class RunningSwitch:
             self._lost = losses
             if any(losses.values()):
                 self.hub.tell(encode.losses(now, self.capture.name, losses))
+
+    def _refill(self, now: float) -> None:
+        self.loop.call_at(now + 1 / SHARES, self._refill)
+        self.hub.refill()
 
     def _hang_up(self, now: float) -> None:
         try:

@@ -1,7 +1,8 @@
 """One stream of one switch, and everybody who reads it.
 
 An event is made a line once, whoever reads: so two readers agree on every number.  What nobody
-wants is not told by the engine at all (`engine.listeners`).
+wants is not told by the engine at all (`engine.listeners`): so a reader that has had its share of
+packets for a while (`Interest.most`) costs nothing until `refill`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from lb_switch.stream.encode import Encoder
 from lb_switch.stream.wires import Routed
 
 _log = logging.getLogger(__name__)
+
+SHARES = 10
+"""Into how many parts of a second a reader's packets are divided."""
 
 
 class Reader(Protocol):
@@ -62,6 +66,8 @@ class Hub:
         self._wanting: dict[type[Event], list[tuple[Reader, Interest]]] = {}
         self._encoders: dict[int, Encoder] = {}
         """By how many bytes of a packet they keep."""
+        self._left: dict[Reader, int] = {}
+        """How many packets a reader with a bound still gets in this part of a second."""
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -70,6 +76,8 @@ class Hub:
         """Let a reader have every line that it wants from now on."""
         self._readers = [each for each in self._readers if each[0] is not reader]
         self._readers.append((reader, interest))
+        if interest.most:
+            self._left[reader] = _share(interest)
         self._listen()
 
     def remove(self, reader: Reader) -> None:
@@ -77,6 +85,18 @@ class Hub:
         left = [each for each in self._readers if each[0] is not reader]
         if len(left) < len(self._readers):
             self._readers = left
+            self._left.pop(reader, None)
+            self._listen()
+
+    def refill(self) -> None:
+        """Begin another part of a second: every reader may have its share of packets again."""
+        if not self._left:
+            return
+        had_none = not all(self._left.values())
+        for reader, interest in self._readers:
+            if interest.most:
+                self._left[reader] = _share(interest)
+        if had_none:
             self._listen()
 
     def header(self, keep: int, now: float) -> bytes:
@@ -99,10 +119,13 @@ class Hub:
         return self._encoder(0).present(connection, now)
 
     def _listen(self) -> None:
-        wants = [interest for _, interest in self._readers]
+        readers = [
+            (reader, interest._replace(packets=interest.packets and self._left.get(reader) != 0))
+            for reader, interest in self._readers
+        ]
+        wants = [interest for _, interest in readers]
         self._wanting = {
-            kind: [each for each in self._readers if wanted(each[1])]
-            for kind, wanted in _KINDS.items()
+            kind: [each for each in readers if wanted(each[1])] for kind, wanted in _KINDS.items()
         }
         if not wants:
             self.switch.stop_listening(self._take)
@@ -143,6 +166,10 @@ class Hub:
                 reader.drop()
             else:
                 reader.put(line)
+            if interest.most and isinstance(event, PacketEvent):
+                self._left[reader] -= 1
+                if not self._left[reader]:
+                    self._listen()
 
     def _line(self, event: Event, keep: int) -> bytes | None:
         try:
@@ -150,6 +177,10 @@ class Hub:
         except Exception:
             _log.exception("an event could not be told")
             return None
+
+
+def _share(interest: Interest) -> int:
+    return -(-interest.most // SHARES)
 
 
 _OF_PACKETS = (PacketEvent, SentEvent)

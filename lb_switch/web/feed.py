@@ -25,10 +25,10 @@ KEPT_RECORDS = 5_000
 """Packets and connections that can still be clicked."""
 KEPT_SECONDS = 600.0
 """Of the numbers over time."""
-SHOWN_AT_ONCE = 30
-"""Packets shown of each TICK: more than anybody can see."""
+MOST_PACKETS = 300
+"""Packets a second that the switch is asked to tell of: more than anybody can see."""
 TICK = 0.1
-"""Seconds between two looks at what there is to show."""
+"""Seconds between two messages to the browsers."""
 PAUSE = 0.5
 """Seconds before a switch that is not there is asked again."""
 LOOK = 1.0
@@ -52,11 +52,8 @@ class Feed:
         self._scene: Scene | None = None
         self._status: Message = {"kind": "status", "connected": False, "text": "not yet connected"}
         self.records: deque[Record] = deque(maxlen=KEPT_RECORDS)
-        self._total = 0
-        self._shown = 0
         self._waiting: list[Message] = []
         self._tick_began = 0.0
-        self._in_tick = 0
         self._threads = [
             threading.Thread(target=self._follow_stream, name="stream", daemon=True),
             threading.Thread(target=self._follow_traffic, name="traffic", daemon=True),
@@ -110,7 +107,8 @@ class Feed:
             self._ending.wait(PAUSE)
 
     def _read(self, client: ControlClient) -> None:
-        lines = client.subscribe("connections", "servers", "probes", "packets")
+        kinds = ("connections", "servers", "probes", "packets")
+        lines = client.subscribe(*kinds, most=MOST_PACKETS)
         header = Recording([next(lines) + b"\n"], "the switch").header
         again = self._scene is not None
         with self._lock:
@@ -131,21 +129,14 @@ class Feed:
             assert scene is not None
             if isinstance(record, PacketRecord | ConnectionRecord | SentRecord):
                 self.records.append(record)
-            for message in scene.of(record):
-                if message["kind"] == "packet":
-                    self._total += 1
-                    self._in_tick += 1
-                    if self._in_tick > SHOWN_AT_ONCE:
-                        continue
-                    self._shown += 1
-                self._waiting.append(message)
+            self._waiting += scene.of(record)
             now = time.monotonic()
             if now - self._tick_began >= TICK or len(self._waiting) > QUEUE:
                 self._flush(now)
 
     def _flush(self, now: float) -> None:
         """Send what waits to everybody.  With the lock held."""
-        self._tick_began, self._in_tick = now, 0
+        self._tick_began = now
         if self._scene is not None and self._scene.stale:
             self._waiting.append(self._scene.scene())
         if not self._waiting:
@@ -190,8 +181,6 @@ class Feed:
                 "connections": stats["connections"],
                 "packets": {reason: count for reason, count in stats["packets"].items() if count},
                 "servers": servers,
-                "told": self._total,
-                "shown": self._shown,
             }
             self._numbers.append(message)
             self._flush(time.monotonic())

@@ -1,6 +1,7 @@
 // Numbers over time, as small curves.
 
-import { svg, html } from "./svg.js";
+import { handled } from "./store.js";
+import { html, svg } from "./svg.js";
 
 const WIDTH = 260;
 const HEIGHT = 76;
@@ -19,11 +20,10 @@ export function drawNumbers(parent, store, at) {
     const seconds = each.at - before.at || 1;
     return Math.max(0, (pick(each) - pick(before)) / seconds);
   });
-  const sum = (each) => Object.values(each.packets).reduce((total, count) => total + count, 0);
   const charts = [
     ["New connections a second", names.map((name) => [name, perSecond((each) => each.servers[name]?.connections ?? 0)])],
     ["Active connections", names.map((name) => [name, all.slice(1).map((each) => each.servers[name]?.active ?? 0)])],
-    ["Packets a second", [["all", perSecond(sum)]]],
+    ["Packets a second", [["all", perSecond(handled)]]],
     ["Bytes a second", names.map((name) => [name, perSecond((each) => each.servers[name]?.bytes ?? 0)])],
   ];
   const reasons = Object.entries(all.at(-1).packets).sort((one, other) => other[1] - one[1]).slice(0, 8);

@@ -130,10 +130,16 @@ export function shownOf(store, from, to) {
     all += 1;
     shown += packet.show !== null;
   }
-  const last = store.numbers.at(-1);
+  // The switch tells of some packets only when there are many: it has counted all.
+  const last = store.numbers.findLast((each) => each.at <= to);
   const first = store.numbers.findLast((each) => each.at <= from) ?? store.numbers[0];
-  if (last && first && last !== first) all = Math.max(all, last.told - first.told);
+  if (last && last !== first) all = Math.max(all, handled(last) - handled(first));
   return [shown, all];
+}
+
+/** How many packets the switch had handled when these numbers were taken. */
+export function handled(numbers) {
+  return Object.values(numbers.packets).reduce((sum, count) => sum + count, 0);
 }
 
 /** The address of an endpoint: without its port and brackets. */
