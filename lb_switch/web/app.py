@@ -97,7 +97,7 @@ def application(
         try:
             wanted = json.loads(await request.body())
             verb = wanted.pop("verb")
-        except (ValueError, KeyError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return JSONResponse({"refused": "this is no request"}, 400)
         if verb not in ACTS or {"version"} & wanted.keys():
             return JSONResponse({"refused": f"{verb!r} is none of {', '.join(sorted(ACTS))}"}, 400)

@@ -157,7 +157,14 @@ class Feed:
     # -- the traffic -----------------------------------------------------------------------
 
     def _follow_traffic(self) -> None:
-        while not self._ending.wait(LOOK):
+        looked = 0.0
+        while not self._ending.wait(TICK):
+            now = time.monotonic()
+            with self._lock:
+                self._flush(now)  # where no further event comes to push the last ones
+            if now - looked < LOOK:
+                continue
+            looked = now
             with contextlib.suppress(ControlError), self._connect() as client:
                 stats = client.ask("show", what="stats")
                 groups = list(client.rows("show", what="virtual_servers"))
