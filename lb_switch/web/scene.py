@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from lb_switch.explain.rungs import Leg, Rung, Rungs
-from lb_switch.explain.story import Story
-from lb_switch.explain.style import Style
 from lb_switch.explain.who import address_of
 from lb_switch.stream.picture import Picture
 from lb_switch.stream.schema import (
@@ -43,7 +41,6 @@ from lb_switch.words import english as words
 Message = dict[str, Any]
 
 _SCENE_CHANGES = (ConnectionRecord, ServerRecord, VirtualServerRecord)
-_NEWS = (ServerRecord, VirtualServerRecord, SettingsRecord, LossesRecord)
 
 
 class Scene:
@@ -58,7 +55,6 @@ class Scene:
         self.picture = Picture(header)
         self.stale = False
         self._rungs = Rungs(header)
-        self._story = Story(header, Style())
 
     def scene(self) -> Message:
         """Return the message of everything that stands on the page now."""
@@ -83,10 +79,27 @@ class Scene:
             yield _probe(record)
         elif isinstance(record, DroppedRecord):
             yield {"kind": "missing", "at": self.picture.time, "count": record.count}
-        if isinstance(record, _NEWS):
-            text = " ".join(" ".join(self._story.show(record)).split())
-            if text:
-                yield {"kind": "news", "at": record.time, "text": text}
+        text = self._news(record)
+        if text:
+            yield {"kind": "news", "at": self.picture.time, "text": text}
+
+    def _news(self, record: Record) -> str:
+        """Say in a phrase what has changed of what stands on the page, if anything."""
+        who = self._rungs.who
+        if isinstance(record, ServerRecord):
+            server = record.real_server
+            said = words.server_change(record.changed, record.finding, server.state, server.weight)
+            condition = "up" if server.healthy else "down"
+            return f"{who.called(server.address)} of {record.virtual_server}: {said} ({condition})"
+        if isinstance(record, VirtualServerRecord):
+            server_name = who.called(record.real_server or "")
+            said = words.virtual_server_change(record.stage, server_name)
+            return f"{record.virtual_server.name}: {said}"
+        if isinstance(record, SettingsRecord):
+            return words.SETTINGS_CHANGED
+        if isinstance(record, LossesRecord):
+            return words.losses(record.capture, record.counts)
+        return ""
 
 
 def _packet(record: PacketRecord | SentRecord, rungs: list[Rung]) -> Message:

@@ -56,7 +56,7 @@ function clientsOf(store, scene) {
   const names = new Set();
   return clients.filter((address) => {
     const name = scene.hosts[address] ?? address;
-    if (names.has(name)) return false;
+    if (names.has(name) || name === "switch") return false;
     names.add(name);
     return true;
   });
