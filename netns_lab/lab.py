@@ -407,6 +407,12 @@ def list_labs() -> list[LabSummary]:
     return [_summary(prefix, State.load(lab_directory(prefix))) for prefix in all_prefixes()]
 
 
+def control_socket(prefix: str) -> Path:
+    """Return where the lab's switch listens.  Raises UnknownNameError without a lab."""
+    _state(prefix)
+    return lab_directory(prefix) / CONTROL_SOCKET
+
+
 def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     """Run a program on a host, with our own stdin, stdout and stderr; its exit code.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lb_switch.cli.commands import web
 from netns_lab import capability, lab
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.scenarios.catalogue import SCENARIOS
@@ -113,3 +114,21 @@ def test_a_missing_capability(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(capability, "missing", lambda: "needs CAP_NET_ADMIN")
     result = run("lab", "up")
     assert (result.exit_code, result.stderr) == (1, "lb-switch: needs CAP_NET_ADMIN\n")
+
+
+def test_web_shows_the_switch_of_the_lab(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[Path, dict[str, Any]]] = []
+    monkeypatch.setattr(lab, "control_socket", lambda prefix: Path(f"/run/{prefix}/control.sock"))
+    monkeypatch.setattr(web, "show", lambda path, **serving: shown.append((path, serving)))
+    monkeypatch.setattr(capability, "missing", lambda: None)
+    assert run("lab", "web", "--prefix", "demo-", "--listen", "0", "--read-only").exit_code == 0
+    ((path, serving),) = shown
+    assert path == Path("/run/demo-/control.sock")
+    assert (serving["listen"], serving["read_only"]) == ("0", True)
+
+
+def test_web_without_a_lab_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capability, "missing", lambda: None)
+    result = run("lab", "web", "--prefix", "nobody-")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "nobody-" in result.stderr

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from lb_switch.cli.commands import web
 from lb_switch.cli.lab_failures import lab_failures
 
 DEFAULT_PREFIX = "lb-"
@@ -261,3 +262,23 @@ def show(prefix: str) -> None:
         from netns_lab import lab
 
         click.echo(lab.show(prefix), nl=False)
+
+
+@command.command("web", short_help="Show the lab's switch on a page.")
+@_prefix
+@web.options
+def web_of_lab(prefix: str, **serving: Any) -> None:
+    """Show the lab's switch on a page, until Ctrl-C (see lb-switch web).
+
+    It is served on this machine, not in the lab.
+
+    \b
+    Examples:
+      sudo lb-switch lab web
+      sudo lb-switch lab web --prefix demo- --listen 0
+    """  # noqa: D301
+    with lab_failures():
+        from netns_lab import lab
+
+        path = lab.control_socket(prefix)
+    web.show(path, **serving)

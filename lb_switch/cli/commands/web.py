@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,36 +14,38 @@ from lb_switch.cli import control_socket
 from lb_switch.cli.failures import CommandError
 
 
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what says where and how the page is served."""
+    for option in (
+        click.option(
+            "--beyond-this-machine",
+            is_flag=True,
+            help="Listen where others can reach it, too.  The way there is not encrypted.",
+        ),
+        click.option("--read-only", is_flag=True, help="Let the page look, and change nothing."),
+        click.option(
+            "--name",
+            "names",
+            metavar="NAME",
+            multiple=True,
+            help="Another name by which browsers call this machine.  May be repeated.",
+        ),
+        click.option(
+            "--listen",
+            metavar="[ADDRESS:]PORT",
+            default="127.0.0.1:8480",
+            show_default=True,
+            help="Where the page is served; port 0 is any that is free.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command("web")
-@click.option(
-    "--listen",
-    metavar="[ADDRESS:]PORT",
-    default="127.0.0.1:8480",
-    show_default=True,
-    help="Where the page is served; port 0 is any that is free.",
-)
-@click.option(
-    "--name",
-    "names",
-    metavar="NAME",
-    multiple=True,
-    help="Another name by which browsers call this machine.  May be repeated.",
-)
-@click.option("--read-only", is_flag=True, help="Let the page look, and change nothing.")
-@click.option(
-    "--beyond-this-machine",
-    is_flag=True,
-    help="Listen on an address that others can reach, too.  The way there is not encrypted.",
-)
+@options
 @control_socket.options
-def command(
-    listen: str,
-    names: tuple[str, ...],
-    read_only: bool,
-    beyond_this_machine: bool,
-    config: Path | None,
-    socket: Path | None,
-) -> None:
+def command(config: Path | None, socket: Path | None, **serving: Any) -> None:
     """Show the running switch on a page, until Ctrl-C.
 
     Packets move between clients, the switch and real servers; a click says more of each.  The
@@ -56,10 +61,16 @@ def command(
       sudo lb-switch web --listen 9000 --read-only
       sudo lb-switch web --listen 192.0.2.7:8480 --beyond-this-machine --read-only
     """  # noqa: D301
+    show(control_socket.find(config, socket), **serving)
+
+
+def show(
+    path: Path, listen: str, names: tuple[str, ...], read_only: bool, beyond_this_machine: bool
+) -> None:
+    """Serve the page of the switch at a control socket, until Ctrl-C.  Bad usage is told."""
     from lb_switch.control.client import ControlClient
     from lb_switch.web import serve as web
 
-    path = control_socket.find(config, socket)
     try:
         place = web.Place.parse(listen)
     except ValueError as error:
@@ -72,7 +83,8 @@ def command(
     try:
         listener, place = web.listen(place)
     except OSError as error:
-        raise CommandError(f"{place.text}: {error.strerror}") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise CommandError(f"{place.text}: {why}") from None
     if not place.is_loopback:
         click.echo("lb-switch: note: whoever is on the way reads the token", err=True)
     with listener, contextlib.suppress(KeyboardInterrupt):
