@@ -166,9 +166,10 @@ class Hub:
                 reader.drop()
             else:
                 reader.put(line)
-            if interest.most and isinstance(event, PacketEvent):
-                self._left[reader] -= 1
-                if not self._left[reader]:
+            left = self._left.get(reader, 0)
+            if left and isinstance(event, PacketEvent):
+                self._left[reader] = left - 1
+                if left == 1:
                     self._listen()
 
     def _line(self, event: Event, keep: int) -> bytes | None:

@@ -13,6 +13,7 @@ import uvicorn
 from lb_switch.web.app import application
 from lb_switch.web.feed import Connect, Feed
 
+HTTP_PORT = 80
 BROWSERS = 32
 """Requests at the same time, each open page has one."""
 
@@ -69,6 +70,8 @@ def serve(
     hosts = {place.text, *(f"{name}:{place.port}" for name in names)}
     if place.is_loopback:
         hosts.add(f"localhost:{place.port}")
+    if place.port == HTTP_PORT:  # which browsers leave out
+        hosts |= {host.rpartition(":")[0] for host in hosts}
     feed = Feed(connect)
     app = application(feed, connect, hosts, place.port, token, read_only=read_only)
     config = uvicorn.Config(
