@@ -75,7 +75,7 @@ def demo(narrator: Narrator, lab: Lab, captures: Sequence[str]) -> None:
         [
             "sudo .venv/bin/lb-switch lab up",
             "sudo .venv/bin/lb-switch lab exec c1 -- curl http://10.0.1.100/",
-            "sudo .venv/bin/lb-switch lab web     # the packets move on a page: open its address",
+            "sudo .venv/bin/lb-switch lab web     # a page where packets move",
             "sudo .venv/bin/lb-switch lab down",
         ]
     )
