@@ -61,7 +61,8 @@ class PipeOutlet:
             self._untold = 0
         self._waiting.append(line)
         self._bytes += len(line)
-        self.flush()
+        if len(self._waiting) == 1:  # else there is no room, or enough was written for one event
+            self.flush()
 
     def drop(self) -> None:
         """Count a line that is not told."""
