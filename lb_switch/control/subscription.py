@@ -27,7 +27,10 @@ ROWS = 64
 
 
 class Subscription:
-    """One reader of `hub`.  `wake` is called when something waits for him that did not before."""
+    """One reader of `hub`, of `most` packets a second at the most (0: all).
+
+    `wake` is called when something waits for him that did not before.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Subscription:
         interest: Interest,
         connections: Iterator[Connection],
         now: float,
+        most: int = 0,
     ) -> None:
         self._hub = hub
         self._waiting: deque[bytes] = deque()
@@ -46,7 +50,7 @@ class Subscription:
         self._table: Iterator[Connection] | None = connections if interest.connections else iter(())
         self._count = 0
         self._put(hub.header(interest.keep, now))
-        hub.add(self, interest)
+        hub.add(self, interest, most)
 
     def put(self, line: bytes) -> None:
         """Let a line wait, or count it as lost."""

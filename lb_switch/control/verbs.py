@@ -120,10 +120,9 @@ class Verbs:
             probes="probes" in kinds,
             packets="packets" in kinds,
             keep=keep,
-            most=most,
         )
         connections = _connections_shard_by_shard(self._switch.connections)
-        return Subscription(self._hub, interest, connections, now)
+        return Subscription(self._hub, interest, connections, now, most)
 
     def _virtual_servers(self, _now: float) -> Iterator[Row]:
         return (_virtual_server_row(vs) for vs in list(self._switch.virtual_servers.values()))

@@ -158,8 +158,9 @@ class RunningSwitch:
                 self.hub.tell(encode.losses(now, self.capture.name, losses))
 
     def _refill(self, now: float) -> None:
-        self.loop.call_at(now + 1 / SHARES, self._refill)
-        self.hub.refill()
+        # A reader with a bound that comes later has its first share at once.
+        soon = 1 / SHARES if self.hub.refill() else LOSSES_SECONDS
+        self.loop.call_at(now + soon, self._refill)
 
     def _hang_up(self, now: float) -> None:
         try:

@@ -22,8 +22,7 @@ class Interest(NamedTuple):
     """What a listener wants to hear.
 
     `servers` are changes of virtual servers, real servers and settings; `keep` is how many bytes of
-    a packet it needs, `only` says which packets it wants (None: all), `most` how many of them it
-    wants in a second at the most (0: all; a hub's readers only).
+    a packet it needs, `only` says which packets it wants (None: all).
     """
 
     connections: bool = True
@@ -32,7 +31,6 @@ class Interest(NamedTuple):
     packets: bool = True
     keep: int = WHOLE
     only: Callable[[PacketEvent | SentEvent], bool] | None = None
-    most: int = 0
 
 
 EVERYTHING = Interest()

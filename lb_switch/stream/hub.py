@@ -2,7 +2,7 @@
 
 An event is made a line once, whoever reads: so two readers agree on every number.  What nobody
 wants is not told by the engine at all (`engine.listeners`): so a reader that has had its share of
-packets for a while (`Interest.most`) costs nothing until `refill`.
+packets for a while costs nothing until `refill`.
 """
 
 from __future__ import annotations
@@ -66,18 +66,23 @@ class Hub:
         self._wanting: dict[type[Event], list[tuple[Reader, Interest]]] = {}
         self._encoders: dict[int, Encoder] = {}
         """By how many bytes of a packet they keep."""
+        self._shares: dict[Reader, int] = {}
+        """How many packets a reader with a bound gets in each part of a second."""
         self._left: dict[Reader, int] = {}
-        """How many packets a reader with a bound still gets in this part of a second."""
+        """How many of them it still gets in this one."""
 
     def __len__(self) -> int:
         return len(self._readers)
 
-    def add(self, reader: Reader, interest: Interest) -> None:
-        """Let a reader have every line that it wants from now on."""
+    def add(self, reader: Reader, interest: Interest, most: int = 0) -> None:
+        """Let a reader have every line that it wants from now on.
+
+        `most`: so many packets a second at the most; 0: all.
+        """
         self._readers = [each for each in self._readers if each[0] is not reader]
         self._readers.append((reader, interest))
-        if interest.most:
-            self._left[reader] = _share(interest)
+        if most:
+            self._shares[reader] = self._left[reader] = -(-most // SHARES)
         self._listen()
 
     def remove(self, reader: Reader) -> None:
@@ -85,19 +90,20 @@ class Hub:
         left = [each for each in self._readers if each[0] is not reader]
         if len(left) < len(self._readers):
             self._readers = left
+            self._shares.pop(reader, None)
             self._left.pop(reader, None)
             self._listen()
 
-    def refill(self) -> None:
-        """Begin another part of a second: every reader may have its share of packets again."""
-        if not self._left:
-            return
+    def refill(self) -> bool:
+        """Begin another part of a second: every reader may have its share of packets again.
+
+        Return whether anybody has a bound, so that this is to be called in the next part too.
+        """
         had_none = not all(self._left.values())
-        for reader, interest in self._readers:
-            if interest.most:
-                self._left[reader] = _share(interest)
+        self._left.update(self._shares)
         if had_none:
             self._listen()
+        return bool(self._shares)
 
     def header(self, keep: int, now: float) -> bytes:
         """Return the first line of a stream that keeps so many bytes of a packet."""
@@ -178,10 +184,6 @@ class Hub:
         except Exception:
             _log.exception("an event could not be told")
             return None
-
-
-def _share(interest: Interest) -> int:
-    return -(-interest.most // SHARES)
 
 
 _OF_PACKETS = (PacketEvent, SentEvent)

@@ -32,7 +32,7 @@ def test_a_share_of_the_packets_in_each_part_of_a_second() -> None:
     Dialogue(switch).handshake()
     packet = tcp(CLIENT, VIP, "A", seq=1001, ack=5001)
     hub, few, every = Hub(switch), Kept(), Kept()
-    hub.add(few, PACKETS._replace(most=4 * SHARES))
+    hub.add(few, PACKETS, most=4 * SHARES)
     for _ in range(10):
         send(switch, packet)
     assert few.packets() == 4
@@ -54,7 +54,7 @@ def test_a_share_of_the_packets_in_each_part_of_a_second() -> None:
 def test_other_events_are_told_all_the_same() -> None:
     switch = make_switch()
     hub, reader = Hub(switch), Kept()
-    hub.add(reader, EVERYTHING._replace(most=1))
+    hub.add(reader, EVERYTHING, most=1)
     for port in range(40000, 40005):
         Dialogue(switch, ("10.0.1.11", port)).handshake()
     assert reader.packets() == 1
