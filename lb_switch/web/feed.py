@@ -17,7 +17,8 @@ from typing import Any
 
 from lb_switch.control.client import ControlClient, ControlError
 from lb_switch.stream.recording import Recording, RecordingError
-from lb_switch.stream.schema import ConnectionRecord, PacketRecord, Record, SentRecord, decode
+from lb_switch.stream.schema import Record, decode
+from lb_switch.web.details import ABOUT
 from lb_switch.web.scene import Message, Scene
 
 KEPT_MESSAGES = 20_000
@@ -77,6 +78,7 @@ class Feed:
         """Yield what is, then what happens, some messages at a time."""
         watcher = _Watcher(asyncio.get_running_loop())
         with self._lock:
+            self._flush(time.monotonic())
             opening = [self._status]
             if self._scene is not None:
                 opening += [*self._kept, *self._numbers, self._scene.scene()]
@@ -127,7 +129,7 @@ class Feed:
         with self._lock:
             scene = self._scene
             assert scene is not None
-            if isinstance(record, PacketRecord | ConnectionRecord | SentRecord):
+            if isinstance(record, ABOUT):
                 self.records.append(record)
             self._waiting += scene.of(record)
             now = time.monotonic()
