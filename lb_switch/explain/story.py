@@ -35,6 +35,9 @@ _MOST_NAMED = 6
 """Real servers that are named one by one."""
 
 
+News = ServerRecord | VirtualServerRecord | SettingsRecord | LossesRecord
+
+
 class Story:
     """The view: `begin` once, then `show` each record; both yield lines of at most 80 columns."""
 
@@ -71,14 +74,8 @@ class Story:
                 yield from self._aside(record.time, self._closed(record))
         elif isinstance(record, SentRecord):
             yield from self._aside(record.time, self._sent(record))
-        elif isinstance(record, ServerRecord):
-            yield from self._aside(record.time, self._server(record))
-        elif isinstance(record, VirtualServerRecord):
-            yield from self._aside(record.time, self._group(record))
-        elif isinstance(record, SettingsRecord):
-            yield from self._aside(record.time, words.SETTINGS_CHANGED)
-        elif isinstance(record, LossesRecord):
-            yield from self._aside(record.time, words.losses(record.capture, record.counts))
+        elif isinstance(record, News):
+            yield from self._aside(record.time, self.news(record))
         elif isinstance(record, ProbeRecord):
             # One that finds what was known already is no news.
             if record.became is None and record.passed is not None:
@@ -90,6 +87,16 @@ class Story:
             yield ""
         elif isinstance(record, EndRecord):
             yield from self._end(record)
+
+    def news(self, record: News) -> str:
+        """Say in a phrase what has changed, of the servers or of the whole switch."""
+        if isinstance(record, ServerRecord):
+            return self._server(record)
+        if isinstance(record, VirtualServerRecord):
+            return self._group(record)
+        if isinstance(record, LossesRecord):
+            return words.losses(record.capture, record.counts)
+        return words.SETTINGS_CHANGED
 
     # -- packets ---------------------------------------------------------------------------
 

@@ -21,19 +21,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from lb_switch.explain.rungs import Leg, Rung, Rungs
+from lb_switch.explain.story import News, Story
+from lb_switch.explain.style import Style
 from lb_switch.explain.who import address_of
 from lb_switch.stream.picture import Picture
 from lb_switch.stream.schema import (
     ConnectionRecord,
     DroppedRecord,
     Header,
-    LossesRecord,
     PacketRecord,
     ProbeRecord,
     Record,
     SentRecord,
     ServerRecord,
-    SettingsRecord,
     VirtualServerRecord,
 )
 from lb_switch.words import english as words
@@ -55,6 +55,7 @@ class Scene:
         self.picture = Picture(header)
         self.stale = False
         self._rungs = Rungs(header)
+        self._story = Story(header, Style())
 
     def scene(self) -> Message:
         """Return the message of everything that stands on the page now."""
@@ -79,27 +80,8 @@ class Scene:
             yield _probe(record)
         elif isinstance(record, DroppedRecord):
             yield {"kind": "missing", "at": self.picture.time, "count": record.count}
-        text = self._news(record)
-        if text:
-            yield {"kind": "news", "at": self.picture.time, "text": text}
-
-    def _news(self, record: Record) -> str:
-        """Say in a phrase what has changed of what stands on the page, if anything."""
-        who = self._rungs.who
-        if isinstance(record, ServerRecord):
-            server = record.real_server
-            said = words.server_change(record.changed, record.finding, server.state, server.weight)
-            condition = "up" if server.healthy else "down"
-            return f"{who.called(server.address)} of {record.virtual_server}: {said} ({condition})"
-        if isinstance(record, VirtualServerRecord):
-            server_name = who.called(record.real_server or "")
-            said = words.virtual_server_change(record.stage, server_name)
-            return f"{record.virtual_server.name}: {said}"
-        if isinstance(record, SettingsRecord):
-            return words.SETTINGS_CHANGED
-        if isinstance(record, LossesRecord):
-            return words.losses(record.capture, record.counts)
-        return ""
+        if isinstance(record, News):
+            yield {"kind": "news", "at": record.time, "text": self._story.news(record)}
 
 
 def _packet(record: PacketRecord | SentRecord, rungs: list[Rung]) -> Message:
