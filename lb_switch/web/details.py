@@ -13,6 +13,7 @@ from lb_switch.explain.checksum_walk import walk
 from lb_switch.explain.dissect import dissect
 from lb_switch.explain.ladder_svg import svg
 from lb_switch.explain.rungs import Rungs
+from lb_switch.explain.selection import Followed
 from lb_switch.explain.story import Story
 from lb_switch.explain.style import Style
 from lb_switch.explain.who import Who
@@ -28,7 +29,7 @@ from lb_switch.words import english as words
 
 Object = dict[str, Any]
 
-_ABOUT = PacketRecord | ConnectionRecord | SentRecord
+ABOUT = PacketRecord | ConnectionRecord | SentRecord
 """Records that may be about a connection."""
 
 
@@ -52,8 +53,8 @@ def of_packet(header: Header, record: PacketRecord) -> Object:
 
 def of_connection(header: Header, records: Iterable[Record], number: int) -> Object | None:
     """Return what there is to know of a connection; None if no record is about it."""
-    own = [each for each in records if _number_of(each) == number]
-    ends = next((each.connection for each in own if isinstance(each, _ABOUT)), None)
+    own = [each for each in records if number_of(each) == number]
+    ends = next((each.connection for each in own if isinstance(each, ABOUT)), None)
     if ends is None:
         return None
     changes = [each for each in own if isinstance(each, ConnectionRecord)]
@@ -75,14 +76,17 @@ def of_connection(header: Header, records: Iterable[Record], number: int) -> Obj
 
 def ladder(header: Header, records: Sequence[Record], number: int) -> str:
     """Return the ladder of a connection as an SVG document."""
-    drawer = Rungs(header)
-    rungs = [
-        rung
-        for record in records
-        for rung in drawer.of(record)
-        if rung.lanes.title.startswith(f"connection {number},")
-    ]
+    drawer, followed = Rungs(header), Followed(header, str(number))
+    own = [record for record in records if followed.concerns(record)]
+    rungs = [rung for record in own for rung in drawer.of(record)]
     return svg(rungs, f"connection {number}")
+
+
+def number_of(record: Record) -> int | None:
+    """Return the number of the connection that a record is about, if it is about one."""
+    if isinstance(record, ABOUT):
+        return None if record.connection is None else record.connection.number
+    return None
 
 
 def _layers(record: PacketRecord) -> list[Object]:
@@ -126,12 +130,6 @@ def _states(records: Iterable[Record]) -> list[Object]:
         if isinstance(state, str) and (not way or way[-1]["state"] != state):
             way.append({"state": state, "at": getattr(record, "time", 0.0)})
     return way
-
-
-def _number_of(record: Record) -> int | None:
-    if isinstance(record, _ABOUT):
-        return None if record.connection is None else record.connection.number
-    return None
 
 
 def _lines(lines: Iterator[str]) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
-from lb_switch.stream.schema import ConnectionRecord, Header, PacketRecord, Record, SentRecord
+from lb_switch.stream.schema import Header, PacketRecord, Record
 from lb_switch.web import details
 from lb_switch.web.scene import Message, Scene
 
@@ -67,14 +67,7 @@ def recorded(header: Header, records: list[Record]) -> dict[str, Any]:
             f"{len(packets):,} packets are too many for one page, which holds {MOST_PACKETS:,}:"
             " choose a connection"
         )
-    numbers = sorted(
-        {
-            each.connection.number
-            for each in records
-            if isinstance(each, PacketRecord | ConnectionRecord | SentRecord)
-            and each.connection is not None
-        }
-    )
+    numbers = sorted({n for each in records if (n := details.number_of(each)) is not None})
     found = {number: details.of_connection(header, records, number) for number in numbers}
     return {
         "messages": _messages(header, records),
