@@ -82,6 +82,25 @@ def ladder(header: Header, records: Sequence[Record], number: int) -> str:
     return svg(rungs, f"connection {number}")
 
 
+def by_connection(records: Iterable[Record]) -> dict[int, list[Record]]:
+    """Return for each connection's number the records that may concern it, in order.
+
+    These are its own and those of no connection: all that `of_connection` and `ladder` look at.
+    """
+    found: dict[int, list[Record]] = {}
+    of_none: list[Record] = []
+    for record in records:
+        number = number_of(record)
+        if number is not None:
+            # What came before concerns it as well.
+            found.setdefault(number, list(of_none)).append(record)
+            continue
+        of_none.append(record)
+        for own in found.values():
+            own.append(record)
+    return found
+
+
 def number_of(record: Record) -> int | None:
     """Return the number of the connection that a record is about, if it is about one."""
     if isinstance(record, ABOUT):

@@ -67,13 +67,18 @@ def recorded(header: Header, records: list[Record]) -> dict[str, Any]:
             f"{len(packets):,} packets are too many for one page, which holds {MOST_PACKETS:,}:"
             " choose a connection"
         )
-    numbers = sorted({n for each in records if (n := details.number_of(each)) is not None})
-    found = {number: details.of_connection(header, records, number) for number in numbers}
+    concerning = details.by_connection(records)
+    found = {
+        number: details.of_connection(header, own, number)
+        for number, own in sorted(concerning.items())
+    }
     return {
         "messages": _messages(header, records),
         "packets": {each.number: details.of_packet(header, each) for each in packets},
         "connections": {number: each for number, each in found.items() if each is not None},
-        "ladders": {number: details.ladder(header, records, number) for number in found},
+        "ladders": {
+            number: details.ladder(header, own, number) for number, own in concerning.items()
+        },
     }
 
 

@@ -137,3 +137,15 @@ def test_a_ladder_has_its_connection_alone() -> None:
     drawn = details.ladder(header, records, 1)
     assert "connection 1, tcp, virtual server web" in drawn
     assert "connection 2," not in drawn
+
+
+@SOURCES
+def test_what_may_concern_a_connection_is_all_that_is_said_of_it(source: Any) -> None:
+    header, records = source()
+    found = details.by_connection(records)
+    assert set(found) == {details.number_of(each) for each in records} - {None}
+    for number, own in found.items():
+        assert details.of_connection(header, own, number) == details.of_connection(
+            header, records, number
+        )
+        assert details.ladder(header, own, number) == details.ladder(header, records, number)
