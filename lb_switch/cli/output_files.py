@@ -1,4 +1,4 @@
-"""What a command writes must not be what it reads."""
+"""Files that a command writes: they must not be what it reads, and can fail in one line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lb_switch.cli.failures import CommandError
+from lb_switch.files.private_file import open_to_write
 
 
 def check(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
@@ -54,6 +55,15 @@ def check_writable(path: Path | None) -> None:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
     except OSError as error:
         raise CommandError(f"{given}: {error.strerror}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file anew, in UTF-8.  Raises CommandError, which names it."""
+    try:
+        with open(open_to_write(path), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -13,7 +13,6 @@ from lb_switch import examples
 from lb_switch.cli import output_files, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.cli.failures import CommandError
-from lb_switch.files.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.compare.load import Load
@@ -257,10 +256,6 @@ def _show(comparison: Comparison, svg: Path | None, as_json: bool) -> None:
     from lb_switch.compare.table import as_object, table
 
     if svg is not None:
-        try:
-            with open(open_to_write(svg), "w", encoding="utf-8") as file:
-                file.write(picture(comparison))
-        except OSError as error:
-            raise CommandError(f"{svg}: {error.strerror}") from None
+        output_files.write_text(svg, picture(comparison))
     lines = [render.as_json(as_object(comparison))] if as_json else table(comparison)
     sys.stdout.writelines(f"{line}\n" for line in lines)

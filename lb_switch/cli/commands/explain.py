@@ -27,7 +27,6 @@ from lb_switch.cli.explaining import (
     write,
 )
 from lb_switch.cli.failures import CommandError
-from lb_switch.files.private_file import open_to_write
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -60,6 +59,21 @@ class PacketRange(click.ParamType):  # type: ignore[type-arg,unused-ignore] # cl
         return first, last
 
 
+_recording_option = click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A recording (run --record, replay --record), or - for stdin.",
+)
+_connection_option = click.option(
+    "--connection",
+    metavar="WHICH",
+    default="",
+    help="Only this connection: its number, its client's ADDRESS:PORT, address or name.",
+)
+
+
 def _source(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say what is played back; it arrives as `source`."""
     command = _with_source(command)
@@ -72,12 +86,7 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
             type=click.FloatRange(min=0, min_open=True),
             help="Take the time that it took: 1 as it was, 10 ten times as fast.",
         ),
-        click.option(
-            "--connection",
-            metavar="WHICH",
-            default="",
-            help="Only this connection: its number, its client's ADDRESS:PORT, address or name.",
-        ),
+        _connection_option,
         click.option(
             "--packet",
             "packets",
@@ -202,13 +211,7 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
 
 @command.command("page", short_help="Put a recording and its page into one HTML file.")
 @click.option("--example", is_flag=True, help="Show the recording that comes with lb-switch.")
-@click.option(
-    "--from",
-    "source",
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="A recording (run --record, replay --record), or - for stdin.",
-)
+@_recording_option
 @click.option(
     "-o",
     "--output",
@@ -217,12 +220,7 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
     required=True,
     help="The HTML file that is written.",
 )
-@click.option(
-    "--connection",
-    metavar="WHICH",
-    default="",
-    help="Only this connection: its number, its client's ADDRESS:PORT, address or name.",
-)
+@_connection_option
 @_with_source
 def page(source: Path, output: Path, connection: str) -> None:
     """Write a page that plays a recording: packets that move, and what is said of each.
@@ -244,11 +242,7 @@ def page(source: Path, output: Path, connection: str) -> None:
             text = single_file.build(recording.header, records, recording.name)
         except single_file.TooLongError as error:
             raise CommandError(str(error)) from None
-    try:
-        with open(open_to_write(output), "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise CommandError(f"{output}: {error.strerror}") from None
+    output_files.write_text(output, text)
 
 
 @command.command("choice", short_help="Show what another scheduler would have chosen.")
@@ -273,13 +267,7 @@ def page(source: Path, output: Path, connection: str) -> None:
     help="This connection: its number, its client's ADDRESS:PORT, address or name.",
 )
 @click.option("--example", is_flag=True, help="Ask the recording that comes with lb-switch.")
-@click.option(
-    "--from",
-    "source",
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="A recording (run --record, replay --record), or - for stdin.",
-)
+@_recording_option
 @_with_source
 def choice(
     ascii_only: bool,
@@ -479,13 +467,12 @@ def _draw(recording: Recording, records: Iterable[Record], mermaid: bool, svg: P
         write(ladder_mermaid.mermaid(drawn))
     if svg is not None:
         text = ladder_svg.svg(drawn, "client, switch and real server")
-        try:
-            if str(svg) == "-":
+        if str(svg) != "-":
+            output_files.write_text(svg, text)
+        else:
+            try:
                 sys.stdout.write(text)
-            else:
-                with open(open_to_write(svg), "w", encoding="utf-8") as file:
-                    file.write(text)
-        except OSError as error:
-            raise CommandError(f"{svg}: {error.strerror}") from None
+            except OSError as error:
+                raise CommandError(f"{svg}: {error.strerror}") from None
     if cut is not None:
         raise cut
