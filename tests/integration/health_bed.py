@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from lb_switch.host.setup import DEFAULT_DIRECTORY
 from tests.integration.health_view import View
 from tests.support.rig import Rig
 
@@ -25,34 +21,15 @@ def running(rig: Rig, config: str, capture: str, ends_with: int = 0) -> Iterator
 
     `ends_with`: the exit code that it must have in the end.
     """
-    path = rig.directory / "lb.toml"
-    control_socket = rig.directory / "control.sock"
-    path.write_text(f'[switch]\ncontrol_socket = "{control_socket}"\n{config}')
-    command = ["ip", "netns", "exec", rig.switch, sys.executable, "-m", "lb_switch", "run"]
-    errors = rig.directory / "run.stderr"
-    with (
-        errors.open("w") as stderr,
-        subprocess.Popen(
-            [*command, str(path), "--capture", capture],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            cwd=_REPOSITORY,
-            env=dict(os.environ),
-        ) as switch,
-    ):
-        assert switch.stdout is not None
-        try:
-            assert select.select([switch.stdout], [], [], 20.0)[0], errors.read_text()
-            assert "serving" in switch.stdout.readline(), errors.read_text()
-            yield View(control_socket)
-        finally:
-            switch.terminate()
-            switch.wait(20.0)
-            # A killed one leaves its journal to the next switch in this namespace: there is none.
-            inode = Path(f"/run/netns/{rig.switch}").stat().st_ino
-            (DEFAULT_DIRECTORY / f"{inode}.state").unlink(missing_ok=True)
-    assert switch.returncode == ends_with, errors.read_text()
+    rig.write_config(config)
+    switch = rig.launch(capture, errors="run.stderr")
+    try:
+        switch.await_serving()
+        yield View(rig.control_socket)
+    finally:
+        switch.popen.terminate()
+        switch.popen.wait(20.0)
+    assert switch.popen.returncode == ends_with, switch.stderr
 
 
 @contextlib.contextmanager

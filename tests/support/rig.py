@@ -199,26 +199,33 @@ class Rig:
         Without groups: TCP and UDP by IPv4.
         """
         text = "".join(group.text() for group in groups or (TCP_VIP, UDP_VIP))
-        self.config.write_text(
-            f'[switch]\ncontrol_socket = "{self.control_socket}"\n{settings}\n{text}'
-        )
+        return self.write_config(f"{settings}\n{text}")
+
+    def write_config(self, text: str) -> Path:
+        """Write the configuration; `text` begins with further lines of [switch], if any."""
+        self.config.write_text(f'[switch]\ncontrol_socket = "{self.control_socket}"\n{text}')
         return self.config
 
     def launch(
-        self, capture: str, *wrap: str, program: Sequence[str] = (), **variables: str
+        self,
+        capture: str,
+        *wrap: str,
+        program: Sequence[str] = (),
+        errors: str = "",
+        **variables: str,
     ) -> Process:
         """Start a switch without waiting for it.
 
         `wrap`: a command to run it under.  `program`: what to run instead of `lb-switch`.
-        `variables`: of its environment.
+        `errors`: the name of the file that stderr goes to.  `variables`: of its environment.
         """
         if not self.config.exists():
             self.configure()
         self._errors += 1
-        errors = self.directory / f"stderr-{self._errors}"
+        path = self.directory / (errors or f"stderr-{self._errors}")
         argv = (*(program or lb_switch()), "run", str(self.config), "--capture", capture)
         surroundings: Mapping[str, str] = {**environment(self.lab.directory), **variables}
-        with errors.open("w") as stderr:
+        with path.open("w") as stderr:
             popen = self.lab.popen(
                 SWITCH,
                 [*wrap, *argv],
@@ -227,7 +234,7 @@ class Rig:
                 text=True,
                 env=surroundings,
             )
-        return Process(popen, errors, self.control_socket)
+        return Process(popen, path, self.control_socket)
 
     def start(self, capture: str, **variables: str) -> Process:
         """Start a switch and wait until it captures."""
@@ -235,21 +242,21 @@ class Rig:
         process.await_serving()
         return process
 
-    def refused(self, capture: str, *wrap: str) -> str:
-        """Start a switch that must not come up; returns its complaint."""
+    def refused(self, capture: str, *wrap: str, code: int = 1) -> str:
+        """Start a switch that must end with this exit code instead; returns its complaint."""
         process = self.launch(capture, *wrap)
         process.popen.communicate(timeout=_PATIENCE)
-        assert process.popen.returncode in {1, 2}, process.stderr  # failed, or bad usage
+        assert process.popen.returncode == code, process.stderr
         return process.stderr.strip()
 
     def snapshot(self) -> list[str]:
         """Return everything a capture may change in the switch's namespace, as text lines.
 
-        (The operational state of a bridge follows its ports some time later.)
+        (But for the operational state of the two bridges: it follows their ports some time later.)
         """
         script = """
             iptables-save | grep -v '^#'; ip6tables-save | grep -v '^#'
-            ip addr | sed "s/ state [A-Z]*//"; ip rule; ip -6 rule
+            ip addr | sed -E "/: (cli0|srv0): /s/ state [A-Z]*//"; ip rule; ip -6 rule
             ip route show table all; ip -6 route show table all
             ip neigh show proxy; ip -6 neigh show proxy
             grep -r . /proc/sys/net | grep -v -e conntrack_count -e random
