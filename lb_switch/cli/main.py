@@ -24,7 +24,7 @@ COMMANDS = {
     "show": "Show virtual servers, connections and counters of the running switch.",
     "events": "Print what the running switch tells: what is, then what happens.",
     "web": "Show the running switch on a page: packets that move, servers, numbers.",
-    "set": "Change state (ready, drain, maint) or weight of a real server, live.",
+    "set": "Change state or weight of a real server, or a scheduler, live.",
     "add": "Add a real server or a virtual server, live.",
     "remove": "Remove a real server or a virtual server, live.",
     "reload": "Have the running switch read its configuration file again.",

@@ -50,6 +50,11 @@ def set_weight(config: Config, index: int, endpoint: Endpoint, weight: object) -
     return _edited(config, lambda data: _group(data, index)[number].update(weight=weight))
 
 
+def set_scheduler(config: Config, index: int, scheduler: object) -> Config:
+    """Return the configuration with another scheduler of a virtual server.  Raises EditError."""
+    return _edited(config, lambda data: data["virtual_server"][index].update(scheduler=scheduler))
+
+
 def place_of(config: Config, endpoint: Endpoint, protocol: str) -> int:
     """Return the index of the virtual server with this VIP, port and protocol.
 

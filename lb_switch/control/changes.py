@@ -5,6 +5,7 @@ verb    fields (those in brackets may be left out)        does
 ======  ================================================  ========================================
 set     virtual_server, real_server, [protocol],          changes a real server's administrative
         [state], [weight]                                 state or weight
+set     virtual_server, scheduler, [protocol]             lets another scheduler choose
 add     virtual_server, real_server, [protocol],          puts a real server into a group
         [weight]
 add     virtual_server, name, [protocol], [scheduler]     serves another VIP and port
@@ -57,8 +58,12 @@ class Changes:
         }
 
     def _set(self, request: Request, now: float) -> list[str]:
-        _only(request, "virtual_server", "real_server", "protocol", "state", "weight")
         operations = self._operations
+        if "scheduler" in request:
+            _only(request, "virtual_server", "scheduler", "protocol")
+            virtual_server = operations.virtual_server(*_place(request))
+            return operations.set_scheduler(virtual_server, request["scheduler"], now)
+        _only(request, "virtual_server", "real_server", "protocol", "state", "weight")
         virtual_server = operations.virtual_server(*_place(request))
         real_server = operations.real_server(virtual_server, _who(request, "real_server"))
         state = _one_of(request, "state", _STATES)

@@ -171,6 +171,14 @@ class Operations:
             lines = self._change_to(config, now)
         return lines + self._end(virtual_server, real_server, now) if at_once else lines
 
+    def set_scheduler(
+        self, virtual_server: VirtualServer, scheduler: object, now: float
+    ) -> list[str]:
+        """Let another scheduler choose from now on; connections stay where they are."""
+        with _said_in_one_line():
+            config = edit.set_scheduler(self.config, self._index(virtual_server), scheduler)
+        return self._change_to(config, now)
+
     def set_real_server(
         self,
         virtual_server: VirtualServer,

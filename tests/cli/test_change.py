@@ -47,6 +47,8 @@ def test_set(run: Run, live: Live) -> None:
         "web: note: rr does not look at weights (but for 0); wrr, wlc, sh, mh do\n"
         "web: real server 10.0.2.11:8080 ready -> drain\n"
     )
+    other = run("set", "web", "--scheduler", "wlc")
+    assert (other.exit_code, other.stdout) == (0, "web: scheduler 'rr' -> 'wlc'\n")
     again = run("set", VIP, RIP, "--state", "drain")
     assert again.stdout == "nothing changed: it was so already\n"
 
@@ -124,6 +126,10 @@ def test_a_file_that_cannot_be_used_is_bad_configuration(run: Run, live: Live) -
         (["set", VIP, RIP, "--state", "drain", "--protocol", "udp"], 1),
         (["set", VIP, RIP], 2),
         (["set", VIP], 2),
+        (["set", VIP, "--state", "drain"], 2),
+        (["set", VIP, RIP, "--scheduler", "lc"], 2),
+        (["set", VIP, "--scheduler", "fastest"], 2),
+        (["set", VIP, RIP, "--scheduler", "lc", "--weight", "2"], 2),
         (["set", VIP, RIP, "--weight", "-1"], 2),
         (["set", VIP, RIP, "--weight", "65536"], 2),
         (["set", VIP, RIP, "--weight", "many"], 2),

@@ -360,6 +360,24 @@ def test_a_weight_that_a_scheduler_does_not_look_at(tmp_path: Path, scheduler: s
     assert live.ask("add", **added, weight=5) == [line, *note]
 
 
+def test_another_scheduler_and_connections_stay(live: Live) -> None:
+    dialogue = Dialogue(live.switch, ("10.0.1.11", 40000), ("10.0.1.100", 80))
+    dialogue.handshake()
+    (before,) = live.switch.connections
+    assert live.ask("set", virtual_server="web", scheduler="wlc") == [
+        "web: scheduler 'rr' -> 'wlc'"
+    ]
+    assert live.switch.virtual_servers["web"].scheduler.name == "wlc"
+    assert list(live.switch.connections) == [before]
+    assert live.ask("set", virtual_server="web", scheduler="wlc") == []
+    for wrong in ("fastest", 7, None):
+        with pytest.raises(RequestError, match="scheduler"):
+            live.ask("set", virtual_server="web", scheduler=wrong)
+    with pytest.raises(RequestError, match="real_server"):
+        live.ask("set", virtual_server="web", real_server="s1", scheduler="rr")
+    assert live.switch.virtual_servers["web"].scheduler.name == "wlc"
+
+
 def test_weight_and_state_in_one_go(live: Live) -> None:
     fields = {"virtual_server": VIP, "real_server": RIPS[0]}
     assert live.ask("set", **fields, weight=3, state="maint") == [
