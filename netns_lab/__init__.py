@@ -9,6 +9,9 @@ Rooms, from data to wire::
     lab        runs the plan, keeps the state file, starts servers and the switch, cleans up
     server     the real servers' program: HTTP, HTTPS, TCP echo, UDP echo
     client     the clients' program: who answered how often, echo checks, many connections
+    traffic    requests at a rate, or of so many users, one line for each outcome (`request`)
+    names      who is meant by a name or an address (pure)
+    acts       what can be done to a lab that is up: kill, start, unplug, misbehave, request
     scenarios  stories told with a lab: `demo`, and those of `lb-switch lab run`
 
 Begin with `lab`: `Lab` is one lab as an object (`with Lab() as lab: ...`), and `up`, `down`,

@@ -1,6 +1,7 @@
 """The clients' program: who answered how often, and does it hold.  Standard library only.
 
     python -m netns_lab.client requests http://10.0.1.100/ -n 10 [--parallel 4] [--keep-alive]
+    python -m netns_lab.client requests udp://10.0.1.100:7 -n 10
     python -m netns_lab.client connections http://10.0.1.100/ -n 300
     python -m netns_lab.client transfer http://10.0.1.100/ --bytes 1000000
     python -m netns_lab.client udp 10.0.1.100:7 --sizes 1,512,1472
@@ -30,12 +31,24 @@ from netns_lab.payload import payload, payload_sha256
 Result = dict[str, Any]
 # What a broken, refused or silent connection raises in http.client and ssl.
 FAILURES = (OSError, http.client.HTTPException, ValueError)
+ECHO_PORT = 7  # RFC 862
+
+_ECHO = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 def requests(
-    url: str, count: int, *, parallel: int = 1, keep_alive: bool = False, timeout: float = 5.0
+    url: str,
+    count: int,
+    *,
+    parallel: int = 1,
+    keep_alive: bool = False,
+    timeout: float = 5.0,
 ) -> Result:
-    """`count` requests by `parallel` workers; each on a new connection unless `keep_alive`."""
+    """`count` requests by `parallel` workers; each on a new connection unless `keep_alive`.
+
+    The URL may name an echo service too (tcp://, udp://), which is asked who it is.
+    """
+    is_echo = urlsplit(url).scheme in _ECHO
     shares = [count // parallel + (worker < count % parallel) for worker in range(parallel)]
 
     def work(share: int) -> tuple[list[Result], list[str]]:
@@ -44,6 +57,9 @@ def requests(
         connection = None
         for _ in range(share):
             try:
+                if is_echo:
+                    answers.append(ask(url, timeout))
+                    continue
                 connection = connection or connect(url, timeout)
                 answers.append(get_json(connection, url))
             except FAILURES as error:
@@ -64,14 +80,36 @@ def requests(
         for some_answers, some_errors in pool.map(work, shares):
             answers += some_answers
             errors += some_errors
+    seen = [answer for answer in answers if "client" in answer]
     return {
         "requests": count,
         "answers": _count(answer["server"] for answer in answers),
         "order": [answer["server"] for answer in answers],
-        "clients_seen": sorted({answer["client"].rpartition(":")[0] for answer in answers}),
-        "reached_at": sorted({answer["reached_at"] for answer in answers}),
+        "clients_seen": sorted({answer["client"].rpartition(":")[0] for answer in seen}),
+        "reached_at": sorted({answer["reached_at"] for answer in seen}),
         "errors": errors,
     }
+
+
+def ask(url: str, timeout: float) -> Result:
+    """Make one request on a connection of its own; who answered.  Raises one of FAILURES."""
+    kind = _ECHO.get(urlsplit(url).scheme)
+    if kind is None:
+        connection = connect(url, timeout)
+        try:
+            return get_json(connection, url)
+        finally:
+            connection.close()
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as asking:
+        asking.settimeout(timeout)
+        asking.connect((host, parts.port or ECHO_PORT))
+        asking.send(b"who")
+        name = asking.recv(65535).decode()
+        if not name:
+            raise ConnectionError("the connection was closed without an answer")
+        return {"server": name}
 
 
 def connections(url: str, count: int, *, timeout: float = 10.0) -> Result:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -16,7 +17,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from netns_lab import capability, certificate, plan, programs, readiness
+from pydantic import TypeAdapter
+
+from netns_lab import capability, certificate, names, plan, programs, readiness
 from netns_lab.config import switch_config
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.picture import picture
@@ -30,9 +33,17 @@ from netns_lab.topology import Health, with_health
 DEFAULT_PREFIX = "lb-"
 PICTURE = "picture.txt"
 """The lab drawn for people: its topology may be one that nobody else knows."""
+TOPOLOGY = "topology.json"
+"""The same for programs, with the health checks that the lab was given."""
+PAGE = "(page)"
+"""In the place of a host, on the record of the page's process, which runs on no host of the lab."""
+PAGE_LOG = "page.log"
 SERVER_PATIENCE = 15.0
 SWITCH_PATIENCE = 20.0
+PAGE_PATIENCE = 10.0
 """Seconds until a program that does not serve counts as failed."""
+
+_TOPOLOGIES = TypeAdapter(Topology)
 
 __all__ = [
     "DEFAULT_PREFIX",
@@ -132,6 +143,7 @@ class Lab:
             if taken:
                 raise LabError(f"a namespace {taken[0]} exists already and is not this lab's")
             State(self.prefix, self.topology.name, list(namespaces)).save(self.directory)
+            (self.directory / TOPOLOGY).write_bytes(_TOPOLOGIES.dump_json(self.topology))
             text = f"{self.topology.summary}\n\n{picture(self.topology)}\n"
             (self.directory / PICTURE).write_text(text, encoding="utf-8")
             for command in plan.up_commands(self.topology, self.prefix):
@@ -213,20 +225,37 @@ class Lab:
 
         It gets its own session, so that Ctrl-C in the terminal is for us to handle.
         """
+        return self._begin(host, argv, self._inside(host, argv), popen_arguments)
+
+    def _begin(
+        self,
+        host: str,
+        argv: Sequence[str],
+        whole: Sequence[str],
+        popen_arguments: dict[str, Any],
+    ) -> subprocess.Popen[Any]:
+        """Start `whole`, and put it on record as `argv` on a host."""
         arguments: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "env": environment(self.directory),
             "start_new_session": True,
         }
-        process: subprocess.Popen[Any] = subprocess.Popen(
-            self._inside(host, argv), **arguments | popen_arguments
-        )
+        process: subprocess.Popen[Any] = subprocess.Popen(whole, **arguments | popen_arguments)
         self._started.append(process)
         record = _record(process, host, argv)
         with self._changing() as state:
             state.processes = [each for each in state.processes if each.alive]
             state.processes.append(record)
         return process
+
+    def processes(self) -> list[ProcessRecord]:
+        """Every program that was started in the lab and is on record; some may have ended.
+
+        Raises UnknownNameError if the lab is gone.
+        """
+        for each in self._started:
+            each.poll()  # what has ended is taken from the table of processes
+        return _state(self.prefix).processes
 
     def client(self, host: str, *arguments: str, timeout: float = 60.0) -> dict[str, Any]:
         """Run `netns_lab.client` on a host; its result (which names its errors)."""
@@ -238,27 +267,33 @@ class Lab:
         return answer
 
     def _inside(self, host: str, argv: Sequence[str]) -> list[str]:
-        names = [SWITCH, *(each.name for each in self.topology.machines)]
-        if host not in names:
-            raise UnknownNameError(f"no host {host!r} in this lab: {', '.join(names)}")
+        known = [SWITCH, *(each.name for each in self.topology.machines)]
+        if host not in known:
+            raise UnknownNameError(f"no host {host!r} in this lab: {', '.join(known)}")
         return list(plan.inside(plan.namespace(self.prefix, host), *argv))
 
     # --- the real servers ------------------------------------------------------------------------
 
-    def kill_server(self, name: str) -> None:
-        """End a real server's program by SIGKILL, as a crash would; its host stays."""
+    def kill_server(self, name: str) -> bool:
+        """End a real server's program by SIGKILL, as a crash would; its host stays.
+
+        False if none was running.
+        """
+        names.server(self.topology, name)
         with self._changing() as state:
             dying = [
                 each
                 for each in state.processes
                 if each.host == name and programs.is_server(each.command)
             ]
+            killed = any(each.alive for each in dying)
             kill_recorded(dying)
             state.processes = [each for each in state.processes if each not in dying]
+        return killed
 
     def start_server(self, name: str) -> None:
         """Start a real server's program again; wait until it serves.  Raises LabError."""
-        self._start_and_await((self.topology.host(name),))
+        self._start_and_await((names.server(self.topology, name),))
 
     def _start_servers(self) -> None:
         certificate.create(self.directory / certificate.FILE, self.topology.vips)
@@ -344,6 +379,22 @@ class Lab:
         """Run `lb-switch ARGUMENTS` in the switch's namespace."""
         return self.exec(SWITCH, [*lb_switch(), *arguments], timeout=timeout)
 
+    # --- the page --------------------------------------------------------------------------------
+
+    def start_page(self, *options: str) -> str:
+        """Start `lb-switch lab web` on this machine; return the address.  Raises LabError."""
+        argv = [*lb_switch(), "lab", "web", "--prefix", self.prefix, *options]
+        path = self.directory / PAGE_LOG
+        # The address holds a token, which is for nobody else on this machine.
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
+            process = self._begin(PAGE, argv, argv, {"stdout": log, "stderr": log})
+        deadline = time.monotonic() + PAGE_PATIENCE
+        while (address := _page_address(self.directory)) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LabError(f"the page did not start: {_last_line_of(path)}")
+            time.sleep(readiness.PAUSE)
+        return address
+
     def _changing(self) -> contextlib.AbstractContextManager[State]:
         return _changing_or_gone(self.directory, self.prefix)
 
@@ -392,10 +443,12 @@ def down(prefix: str = DEFAULT_PREFIX) -> bool:
 def attach(prefix: str = DEFAULT_PREFIX) -> Lab:
     """A lab that is up, as an object.  Raises UnknownNameError if there is none."""
     state = _state(prefix)
-    if state.topology not in TOPOLOGIES:
-        raise LabError(f"the lab {prefix} has a topology of its own: {state.topology}")
+    try:
+        topology = _TOPOLOGIES.validate_json((lab_directory(prefix) / TOPOLOGY).read_bytes())
+    except (OSError, ValueError):
+        raise LabError(f"the lab {prefix} was not built by this version: down, then up") from None
     return Lab(
-        TOPOLOGIES[state.topology],
+        topology,
         prefix,
         capture=state.capture or "tun",
         scheduler=state.scheduler or "rr",
@@ -445,7 +498,8 @@ def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
 
 def show(prefix: str = DEFAULT_PREFIX) -> str:
     """The lab as text of at most 80 columns.  Raises UnknownNameError if there is none."""
-    summary = _summary(prefix, _state(prefix))
+    state = _state(prefix)
+    summary = _summary(prefix, state)
     if summary.switch_pid is None:
         switch = "the switch is not running"
     elif summary.capture is None:
@@ -453,9 +507,11 @@ def show(prefix: str = DEFAULT_PREFIX) -> str:
     else:
         switch = f"the switch captures with {summary.capture} (pid {summary.switch_pid})"
     drawn = (summary.directory / PICTURE).read_text(encoding="utf-8")
+    address = _page_address(summary.directory)
+    page = "" if address is None or not _page_runs(state) else f"the page is at {address}\n"
     return (
         f"lab {prefix}, topology {summary.topology}:\n{drawn}\n{switch}\n"
-        f"files: {summary.directory}\n"
+        f"{page}files: {summary.directory}\n"
     )
 
 
@@ -492,6 +548,20 @@ def _summary(prefix: str, state: State | None) -> LabSummary:
         directory=directory,
         complete=state.complete,
     )
+
+
+def _page_address(directory: Path) -> str | None:
+    """Return the address that the page's process has printed, if there is one."""
+    try:
+        log = (directory / PAGE_LOG).read_text(encoding="utf-8")
+    except OSError:  # there is none, or it is not for us
+        return None
+    found = re.search(r"the page is at (http://\S+)\n", log)
+    return None if found is None else found[1]
+
+
+def _page_runs(state: State) -> bool:
+    return any(each.host == PAGE and each.alive for each in state.processes)
 
 
 def _started_by_hand(prefix: str) -> int | None:

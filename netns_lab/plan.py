@@ -26,6 +26,11 @@ def namespaces(topology: Topology, prefix: str) -> tuple[str, ...]:
     return tuple(namespace(prefix, name) for name in (SWITCH, *(m.name for m in topology.machines)))
 
 
+def port(host: str) -> str:
+    """The port of a machine on its segment: an interface of the segment's gateway."""
+    return f"to-{host}"
+
+
 def inside(netns: str, *command: str) -> Command:
     """The command, run in a namespace.  `ip netns exec` replaces itself, so the pid stays."""
     return ("ip", "netns", "exec", netns, *command)
@@ -114,17 +119,17 @@ def _segment_commands(netns: str, segment: Segment) -> list[Command]:
 def _machine_commands(topology: Topology, prefix: str, host: Host) -> list[Command]:
     segment = topology.segment(host.segment)
     gateway, netns = namespace(prefix, segment.gateway), namespace(prefix, host.name)
-    port = f"to-{host.name}"
+    own_port = port(host.name)
     mtu = str(segment.mtu)
     peer = ("peer", "name", HOST_INTERFACE, "mtu", mtu, "netns", netns)
     commands = [
         *_new_namespace(netns, ipv6=_has_ipv6([segment])),
-        ("ip", "-n", gateway, "link", "add", port, "mtu", mtu, "type", "veth", *peer),
-        ("ip", "-n", gateway, "link", "set", port, "master", segment.name, "up"),
+        ("ip", "-n", gateway, "link", "add", own_port, "mtu", mtu, "type", "veth", *peer),
+        ("ip", "-n", gateway, "link", "set", own_port, "master", segment.name, "up"),
     ]
     if not topology.offload:
         commands += [
-            inside(gateway, "ethtool", "-K", port, "tx", "off"),
+            inside(gateway, "ethtool", "-K", own_port, "tx", "off"),
             inside(netns, "ethtool", "-K", HOST_INTERFACE, "tx", "off"),
         ]
     ways = []

@@ -11,9 +11,15 @@ behind destination NAT that is the client's own address and the *real* server's.
     GET  /slow?seconds=S    answers after S seconds (at most 60)
     GET  /health            200, or the status set by PUT /health?status=N (200 to 599)
     PUT  /fault?status=500  every GET is answered with this status from now on; 200 ends it
+    PUT  /fault?seconds=3   every answer, an echo too, comes so much later; 0 ends it
+    PUT  /fault?silent=1    nothing is answered: connections open, and then wait; 0 ends it
     GET  /work              who answered, once a worker had time for it (at first: at once)
     PUT  /capacity?workers=2&seconds=0.05
                             from now on so many workers, each taking so long for one /work
+
+    GET  /fault             the three, as JSON
+
+A fault is the whole program's: it holds on each of its ports, but what is about faults is answered.
 
 Echo (RFC 862): what comes in goes back.  A datagram or a first TCP segment of exactly `who` is
 answered with the server's name.
@@ -49,6 +55,35 @@ MOST_WORKERS = 10_000
 WHO = b"who"
 
 
+class _Faults:
+    """How the program misbehaves, at all of its ports."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.seconds = 0.0
+        self._speaks = threading.Event()
+        self._speaks.set()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is answered."""
+        return not self._speaks.is_set()
+
+    @silent.setter
+    def silent(self, wanted: bool) -> None:
+        (self._speaks.clear if wanted else self._speaks.set)()
+
+    def told(self) -> dict[str, Any]:
+        """As GET /fault says it."""
+        return {"status": self.status, "seconds": self.seconds, "silent": self.silent}
+
+    def hold_back(self) -> None:
+        """Return when an answer may go."""
+        if self.seconds:
+            time.sleep(self.seconds)
+        self._speaks.wait()
+
+
 class _Workforce:
     """So many workers, each of whom takes so many seconds for one piece of work."""
 
@@ -74,13 +109,14 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         address: tuple[str, int],
         handler: type[socketserver.BaseRequestHandler],
         name: str,
+        faults: _Faults,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.address_family = _family(address[0])
         self.name = name
+        self.faults = faults
         self.tls = tls
         self.health_status = 200
-        self.fault_status = 200
         self.workforce: _Workforce | None = None
         super().__init__(address, handler)
 
@@ -108,8 +144,12 @@ class _HTTPHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path, query = self._target()
-        if self.server.fault_status != 200:
-            self._json(self._who(), self.server.fault_status)
+        if path == "/fault":
+            self._json(self.server.faults.told())
+            return
+        self.server.faults.hold_back()
+        if self.server.faults.status != 200:
+            self._json(self._who(), self.server.faults.status)
         elif path == "/":
             self._identity()
         elif path == "/work":
@@ -136,9 +176,8 @@ class _HTTPHandler(BaseHTTPRequestHandler):
             self._discard_body()
             self.server.health_status = int(_number(query, "status", 200))
             self._json(self._who())
-        elif path == "/fault" and 200 <= _number(query, "status", 0) < 600:
+        elif path == "/fault" and self._misbehave(query):
             self._discard_body()
-            self.server.fault_status = int(_number(query, "status", 200))
             self._json(self._who())
         elif path == "/capacity" and 1 <= _number(query, "workers", 0) <= MOST_WORKERS:
             self._discard_body()
@@ -150,6 +189,18 @@ class _HTTPHandler(BaseHTTPRequestHandler):
             self._json({"error": f"no such path: {path}"}, 404)
 
     do_PUT = do_POST  # noqa: N815
+
+    def _misbehave(self, query: dict[str, list[str]]) -> bool:
+        """Take on the faults that are named; False, and none of them, if one cannot be."""
+        faults = self.server.faults
+        status = _number(query, "status", faults.status)
+        seconds = _number(query, "seconds", faults.seconds)
+        silent = _number(query, "silent", faults.silent)
+        known = query.keys() and query.keys() <= {"status", "seconds", "silent"}
+        if not known or not 200 <= status < 600 or not 0 <= seconds <= LONGEST_WAIT:
+            return False
+        faults.status, faults.seconds, faults.silent = int(status), seconds, bool(silent)
+        return True
 
     def _target(self) -> tuple[str, dict[str, list[str]]]:
         parts = urlsplit(self.path)
@@ -222,13 +273,15 @@ class _EchoHandler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         first = True
         while data := self.request.recv(65536):
+            self.server.faults.hold_back()
             self.request.sendall(self.server.name.encode() if first and data == WHO else data)
             first = False
 
 
-def _echo_datagrams(listening: socket.socket, name: str) -> None:
+def _echo_datagrams(listening: socket.socket, name: str, faults: _Faults) -> None:
     while True:
         data, client = listening.recvfrom(65535)
+        faults.hold_back()
         # An answer that cannot be sent (client gone, no route) must not end the service.
         with contextlib.suppress(OSError):
             listening.sendto(name.encode() if data == WHO else data, client)
@@ -268,17 +321,21 @@ dt {{ font-weight: bold }} dd {{ margin: 0 0 .6rem; font-family: monospace }}
 """
 
 
-def _serve(kind: str, address: tuple[str, int], name: str, tls: ssl.SSLContext | None) -> None:
+def _serve(
+    kind: str, address: tuple[str, int], name: str, faults: _Faults, tls: ssl.SSLContext | None
+) -> None:
     """Bind now; serve in a thread of its own.  Raises OSError if the address is taken."""
     if kind == "udp-echo":
         listening = socket.socket(_family(address[0]), socket.SOCK_DGRAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         listening.bind(address)
-        threading.Thread(target=_echo_datagrams, args=(listening, name), daemon=True).start()
+        threading.Thread(
+            target=_echo_datagrams, args=(listening, name, faults), daemon=True
+        ).start()
         return
     handler: type[socketserver.BaseRequestHandler]
     handler = _EchoHandler if kind == "tcp-echo" else _HTTPHandler
-    listener = _Listener(address, handler, name, tls if kind == "https" else None)
+    listener = _Listener(address, handler, name, faults, tls if kind == "https" else None)
     threading.Thread(target=listener.serve_forever, daemon=True).start()
 
 
@@ -307,9 +364,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("https needs --certificate")
     # Blocked before the threads start, so that they inherit it and sigwait alone receives it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    faults = _Faults()
     for address in options.listen:
         for kind, port in options.service:
-            _serve(kind, (address, port), options.name, tls)
+            _serve(kind, (address, port), options.name, faults, tls)
     if options.ready_fd is not None:
         os.write(options.ready_fd, b"ready\n")
         os.close(options.ready_fd)

@@ -8,6 +8,7 @@ address                 what
 /packet/N               what there is to know of a packet
 /connection/N           likewise of a connection; /connection/N/ladder.svg: its ladder
 /act                    POST: one request of the control protocol that changes something
+/lab                    the lab that the switch is in; POST: an act upon it
 /metrics                for Prometheus
 ======================= ========================================================================
 """
@@ -17,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from importlib.resources import files
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -38,15 +40,24 @@ from lb_switch.stream.schema import PacketRecord
 from lb_switch.web import details, metrics
 from lb_switch.web.feed import Connect, Feed
 from lb_switch.web.guard import Guard
+from lb_switch.web.lab import Lab, RefusedError
 
 PAGE = files("lb_switch.web") / "page"
+ONLY_LOOKS = "this page may only look (--read-only)"
 ACTS = frozenset({"set", "add", "remove"})
 KEEP_ALIVE = 15.0
 """Seconds after which a silent stream says that it is still there."""
 
 
 def application(
-    feed: Feed, connect: Connect, hosts: Iterable[str], port: int, token: str, *, read_only: bool
+    feed: Feed,
+    connect: Connect,
+    hosts: Iterable[str],
+    port: int,
+    token: str,
+    *,
+    read_only: bool,
+    lab: Lab | None = None,
 ) -> ASGIApp:
     """Return the application, guarded."""
 
@@ -54,7 +65,7 @@ def application(
         return FileResponse(str(PAGE / "index.html"))
 
     async def settings(_request: Request) -> Response:
-        return JSONResponse({"readOnly": read_only})
+        return JSONResponse({"readOnly": read_only, "lab": lab is not None})
 
     async def events(request: Request) -> Response:
         return StreamingResponse(_events(feed, request), media_type="text/event-stream")
@@ -93,15 +104,26 @@ def application(
 
     async def act(request: Request) -> Response:
         if read_only:
-            return JSONResponse({"refused": "this page may only look (--read-only)"}, 403)
-        try:
-            wanted = json.loads(await request.body())
-            verb = wanted.pop("verb")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return JSONResponse({"refused": "this is no request"}, 400)
+            return _refused(ONLY_LOOKS, 403)
+        wanted = await _body(request)
+        verb = None if wanted is None else wanted.pop("verb", None)
+        if wanted is None or verb is None:
+            return _refused("this is no request", 400)
         if verb not in ACTS or {"version"} & wanted.keys():
-            return JSONResponse({"refused": f"{verb!r} is none of {', '.join(sorted(ACTS))}"}, 400)
+            return _refused(f"{verb!r} is none of {', '.join(sorted(ACTS))}", 400)
         return await asyncio.to_thread(_act, connect, verb, wanted)
+
+    async def of_lab(request: Request) -> Response:
+        if lab is None:
+            return _refused("the switch is in no lab that this page knows", 404)
+        if request.method != "POST":
+            return await _in_lab(lab.state)
+        if read_only:
+            return _refused(ONLY_LOOKS, 403)
+        wanted = await _body(request)
+        if wanted is None:
+            return _refused("this is no request", 400)
+        return await _in_lab(lambda: {"done": lab.act(wanted)})
 
     async def numbers(_request: Request) -> Response:
         try:
@@ -119,6 +141,7 @@ def application(
             Route("/connection/{number:int}", connection),
             Route("/connection/{number:int}/ladder.svg", ladder),
             Route("/act", act, methods=["POST"]),
+            Route("/lab", of_lab, methods=["GET", "POST"]),
             Route("/metrics", numbers),
             Mount("/page", StaticFiles(directory=str(PAGE))),
         ]
@@ -150,6 +173,26 @@ def _act(connect: Connect, verb: str, fields: Mapping[str, object]) -> Response:
             return JSONResponse({"done": client.ask(verb, **fields)})
     except ControlError as error:
         return JSONResponse({"refused": str(error), "details": list(error.details)}, 409)
+
+
+async def _in_lab(use: Callable[[], object]) -> Response:
+    try:
+        return JSONResponse(await asyncio.to_thread(use))
+    except RefusedError as error:
+        return _refused(str(error), 409)
+
+
+async def _body(request: Request) -> dict[str, Any] | None:
+    """Return the object in the body; None if there is none."""
+    try:
+        value = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refused(why: str, status: int) -> Response:
+    return JSONResponse({"refused": why}, status)
 
 
 def _found(value: object, otherwise: str) -> Response:

@@ -12,6 +12,7 @@ import uvicorn
 
 from lb_switch.web.app import application
 from lb_switch.web.feed import Connect, Feed
+from lb_switch.web.lab import Lab
 
 HTTP_PORT = 80
 BROWSERS = 32
@@ -59,12 +60,13 @@ def serve(
     *,
     names: Sequence[str] = (),
     read_only: bool,
+    lab: Lab | None = None,
     on_ready: Callable[[str], None],
 ) -> None:
     """Serve until a signal ends it.
 
-    `names`: further names by which the machine may be called.  `on_ready` is told the address, with
-    its token.
+    `names`: further names by which the machine may be called.  `lab`: the one that the page may act
+    on.  `on_ready` is told the address, with its token.
     """
     token = secrets.token_urlsafe(24)
     hosts = {place.text, *(f"{name}:{place.port}" for name in names)}
@@ -73,7 +75,7 @@ def serve(
     if place.port == HTTP_PORT:  # which browsers leave out
         hosts |= {host.rpartition(":")[0] for host in hosts}
     feed = Feed(connect)
-    app = application(feed, connect, hosts, place.port, token, read_only=read_only)
+    app = application(feed, connect, hosts, place.port, token, read_only=read_only, lab=lab)
     config = uvicorn.Config(
         app,
         log_level="warning",

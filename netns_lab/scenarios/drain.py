@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from netns_lab.payload import payload_sha256
+from netns_lab.request import Request, answered_by, failures, started_within
 from netns_lab.scenarios import scenery
 from netns_lab.scenarios.expectations import Expectation, at_least, exactly
 from netns_lab.scenarios.live_chart import LiveChart
-from netns_lab.scenarios.request import Request, answered_by, failures, started_within
 from netns_lab.scenarios.running_traffic import Traffic
 from netns_lab.scenarios.stage import Stage, SurpriseError
 from netns_lab.topologies import VirtualServer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from netns_lab.request import Request, answered_by, failures, started_within
 from netns_lab.scenarios import scenery
 from netns_lab.scenarios.expectations import Expectation, at_least, at_most, between, exactly
 from netns_lab.scenarios.health_watch import HealthWatch, Standing
 from netns_lab.scenarios.live_chart import LiveChart
-from netns_lab.scenarios.request import Request, answered_by, failures, started_within
 from netns_lab.scenarios.running_traffic import Traffic
 from netns_lab.scenarios.stage import Stage, SurpriseError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from netns_lab.request import answered_by, ended_within, failures
 from netns_lab.scenarios.chart import slice_heading, slice_line
 from netns_lab.scenarios.narration import Narrator
-from netns_lab.scenarios.request import answered_by, ended_within, failures
 from netns_lab.scenarios.running_traffic import Traffic
 
 _PAUSE = 0.02

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from netns_lab import programs
 from netns_lab.lab import Lab
+from netns_lab.request import Request, from_line
 from netns_lab.scenarios.following import Follower
-from netns_lab.scenarios.request import Request, from_line
 
 
 class Traffic(Follower):
@@ -21,7 +21,7 @@ class Traffic(Follower):
         users: int | None = None,
     ) -> None:
         how = ["--users", str(users)] if rate is None else ["--rate", str(rate)]
-        super().__init__(lab, client, programs.module("netns_lab.scenarios.traffic", url, *how))
+        super().__init__(lab, client, programs.module("netns_lab.traffic", url, *how))
         self.requests: list[Request] = []
         """In the order in which they ended."""
 

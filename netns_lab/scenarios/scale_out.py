@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 
-from netns_lab.scenarios import scenery
-from netns_lab.scenarios.chart import bars
-from netns_lab.scenarios.expectations import Expectation, between, exactly
-from netns_lab.scenarios.live_chart import LiveChart
-from netns_lab.scenarios.request import (
+from netns_lab.request import (
     Request,
     answered_by,
     ended_within,
     failures,
     mean_seconds,
 )
+from netns_lab.scenarios import scenery
+from netns_lab.scenarios.chart import bars
+from netns_lab.scenarios.expectations import Expectation, between, exactly
+from netns_lab.scenarios.live_chart import LiveChart
 from netns_lab.scenarios.running_traffic import Traffic
 from netns_lab.scenarios.stage import Stage
 from netns_lab.sniff import Seen, sniff

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from netns_lab import acts
 from netns_lab.lab import Lab
 from netns_lab.scenarios.narration import Narrator
 from netns_lab.topologies import VirtualServer, endpoint
@@ -38,9 +39,7 @@ class Stage:
 
     def tell_server(self, host: str, order: str) -> None:
         """Send a real server's program an order (PUT), from its own host.  Raises LabError."""
-        ip = self.lab.topology.host(host).ips[0]
-        argv = ["curl", "-sSf", "-o", "/dev/null", "-X", "PUT", f"http://{endpoint(ip, 80)}{order}"]
-        self.lab.exec(host, argv, check=True)
+        acts.tell(self.lab, host, order)
 
 
 def ask_switch(lab: Lab, *arguments: str) -> str:

@@ -5,11 +5,11 @@ from typing import cast
 
 import pytest
 
+from netns_lab.request import Request
 from netns_lab.scenarios import live_chart
 from netns_lab.scenarios.chart import bars, slice_heading, slice_line
 from netns_lab.scenarios.live_chart import LiveChart
 from netns_lab.scenarios.narration import Narrator
-from netns_lab.scenarios.request import Request
 from netns_lab.scenarios.running_traffic import Traffic
 
 SERVERS = ("s1", "s2", "s3")

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from netns_lab.request import Request
 from netns_lab.scenarios import drain, failover, health_levels, scale_out
 from netns_lab.scenarios.expectations import Expectation
 from netns_lab.scenarios.failover import Moments
 from netns_lab.scenarios.health_levels import KINDS, Kind, Matrix
-from netns_lab.scenarios.request import Request
 from netns_lab.sniff import Seen
 
 

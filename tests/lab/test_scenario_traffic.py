@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netns_lab.scenarios.request import (
+from netns_lab.request import (
     Request,
     answered_by,
     ended_within,
@@ -19,7 +19,7 @@ from netns_lab.scenarios.request import (
     started_within,
     to_line,
 )
-from netns_lab.scenarios.traffic import closed_loop, open_loop
+from netns_lab.traffic import closed_loop, open_loop
 from tests.lab.test_server_and_client import running
 
 GOOD = Request(1.0, 1.5, "s1", None)
@@ -90,7 +90,7 @@ def test_the_program_answers_for_each_request_and_finishes_what_it_began(
     how: tuple[str, str], tmp_path: Path
 ) -> None:
     with running(tmp_path) as server:
-        argv = [sys.executable, "-m", "netns_lab.scenarios.traffic", server.http, *how]
+        argv = [sys.executable, "-m", "netns_lab.traffic", server.http, *how]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         first = [from_line(process.stdout.readline()) for _ in range(10)]
@@ -106,7 +106,7 @@ def test_the_program_answers_for_each_request_and_finishes_what_it_began(
 def test_the_program_says_why_a_request_failed(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         refusing = f"{server.http}/nothing"
-        argv = [sys.executable, "-m", "netns_lab.scenarios.traffic", refusing, "--users", "1"]
+        argv = [sys.executable, "-m", "netns_lab.traffic", refusing, "--users", "1"]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         request = from_line(process.stdout.readline())

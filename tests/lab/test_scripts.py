@@ -23,6 +23,9 @@ NEEDED = [
     "ping",
     "traceroute",
     "tshark",
+    "chromium",
+    "tsc",
+    "promtool",
 ]
 NEEDED += ["gcc"]
 

@@ -8,18 +8,9 @@ from typing import Any, Literal
 
 import click
 
+from lb_switch.cli import lab_acts
 from lb_switch.cli.commands import web
 from lb_switch.cli.lab_failures import lab_failures
-
-DEFAULT_PREFIX = "lb-"
-
-_prefix = click.option(
-    "--prefix",
-    default=DEFAULT_PREFIX,
-    show_default=True,
-    help="Which lab: its namespaces' names begin with this.",
-)
-
 
 Choices = Callable[[], list[tuple[str, str]]]
 
@@ -64,6 +55,8 @@ def command() -> None:
     Example:
       sudo lb-switch lab up
       sudo lb-switch lab show
+      sudo lb-switch lab request c1 web -n 10
+      sudo lb-switch lab kill s2
       sudo lb-switch lab exec c1 curl -s http://10.0.1.100/
       sudo lb-switch lab down
       sudo lb-switch lab run failover
@@ -72,7 +65,7 @@ def command() -> None:
 
 @command.command("up", cls=_WithChoices, heading="Topologies", choices=_topologies)
 @click.argument("topology", default="textbook", required=False)
-@_prefix
+@lab_acts.prefix
 @click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
 @click.option(
     "--scheduler",
@@ -95,6 +88,7 @@ def command() -> None:
     is_flag=True,
     help="Do not start `lb-switch run` in it; the file that it would run is there.",
 )
+@click.option("--web", "page", is_flag=True, help="Show it on a page, too: lab web.")
 def up(
     topology: str,
     prefix: str,
@@ -105,6 +99,7 @@ def up(
     record: Path | None,
     write_pcap: Path | None,
     no_switch: bool,
+    page: bool,
 ) -> None:
     """Build a lab, start its real servers and its switch.  TOPOLOGY: textbook if not given.
 
@@ -116,6 +111,7 @@ def up(
       sudo lb-switch lab up dual-stack
       sudo lb-switch lab up --capture nfqueue --scheduler wlc
       sudo lb-switch lab up --explain --record rec.jsonl
+      sudo lb-switch lab up --web
     """  # noqa: D301
     options = ["--explain"] if explain else []
     for name, path in (("--record", record), ("--write-pcap", write_pcap)):
@@ -138,6 +134,8 @@ def up(
             health=health,
             run_options=options,
         )
+        if page:
+            made.start_page("--listen", web.free_place())
         click.echo(lab.show(prefix), nl=False)
         if explain:
             click.echo(f"explained: tail -f {made.directory / 'switch.log'}")
@@ -147,7 +145,7 @@ def up(
 
 
 @command.command("down")
-@_prefix
+@lab_acts.prefix
 def down(prefix: str) -> None:
     """Remove a lab: its processes, namespaces and files.
 
@@ -229,7 +227,7 @@ def run(scenario: str, capture: str, prefix: str | None) -> None:
     context_settings={"allow_interspersed_args": False},
     short_help="Run a program on a host of the lab.",
 )
-@_prefix
+@lab_acts.prefix
 @click.argument("host")
 @click.argument("argv", metavar="PROGRAM [ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 def exec_in(prefix: str, host: str, argv: tuple[str, ...]) -> None:
@@ -250,7 +248,7 @@ def exec_in(prefix: str, host: str, argv: tuple[str, ...]) -> None:
 
 
 @command.command("show")
-@_prefix
+@lab_acts.prefix
 def show(prefix: str) -> None:
     """Show a lab: picture, hosts, addresses, switch.
 
@@ -264,13 +262,14 @@ def show(prefix: str) -> None:
         click.echo(lab.show(prefix), nl=False)
 
 
-@command.command("web", short_help="Show the lab's switch on a page.")
-@_prefix
+@command.command("web", short_help="Show the lab on a page, and act on it there.")
+@lab_acts.prefix
 @web.options
 def web_of_lab(prefix: str, **serving: Any) -> None:
     """Show the lab's switch on a page, until Ctrl-C (see lb-switch web).
 
-    It is served on this machine, not in the lab.
+    The page acts on the lab, too: it sends requests from clients, kills and starts servers, pulls
+    cables.  It is served on this machine, not in the lab.
 
     \b
     Examples:
@@ -278,7 +277,12 @@ def web_of_lab(prefix: str, **serving: Any) -> None:
       sudo lb-switch lab web --prefix demo- --listen 0
     """  # noqa: D301
     with lab_failures():
+        from lb_switch.cli.lab_page import LabPage
         from netns_lab import lab
 
-        path = lab.control_socket(prefix)
-    web.show(path, **serving)
+        attached = lab.attach(prefix)
+    web.show(attached.control_socket, lab=LabPage(attached), **serving)
+
+
+for each in lab_acts.COMMANDS:
+    command.add_command(each)

@@ -6,12 +6,17 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lb_switch.cli import control_socket
 from lb_switch.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from lb_switch.web.lab import Lab
+
+USUAL_PLACE = "127.0.0.1:8480"
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -33,7 +38,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--listen",
             metavar="[ADDRESS:]PORT",
-            default="127.0.0.1:8480",
+            default=USUAL_PLACE,
             show_default=True,
             help="Where the page is served; port 0 is any that is free.",
         ),
@@ -64,10 +69,30 @@ def command(config: Path | None, socket: Path | None, **serving: Any) -> None:
     show(control_socket.find(config, socket), **serving)
 
 
+def free_place() -> str:
+    """Return the usual place if nobody is there, else another one."""
+    from lb_switch.web.serve import Place, listen
+
+    try:
+        listener, _ = listen(Place.parse(USUAL_PLACE))
+    except OSError:
+        return "127.0.0.1:0"
+    listener.close()
+    return USUAL_PLACE
+
+
 def show(
-    path: Path, listen: str, names: tuple[str, ...], read_only: bool, beyond_this_machine: bool
+    path: Path,
+    listen: str,
+    names: tuple[str, ...],
+    read_only: bool,
+    beyond_this_machine: bool,
+    lab: Lab | None = None,
 ) -> None:
-    """Serve the page of the switch at a control socket, until Ctrl-C.  Bad usage is told."""
+    """Serve the page of the switch at a control socket, until Ctrl-C.  Bad usage is told.
+
+    `lab`: the one that the switch is in, if the page may act on it, too.
+    """
     from lb_switch.control.client import ControlClient
     from lb_switch.web import serve as web
 
@@ -94,5 +119,6 @@ def show(
             lambda: ControlClient(path),
             names=names,
             read_only=read_only,
+            lab=lab,
             on_ready=lambda address: click.echo(f"lb-switch: the page is at {address}"),
         )

@@ -1,12 +1,13 @@
 """Traffic until SIGTERM: one new connection for each request, one line of JSON for each outcome.
 
-    python -m netns_lab.scenarios.traffic http://10.0.1.100/ --rate 200
-    python -m netns_lab.scenarios.traffic http://10.0.1.100/work --users 16
+    python -m netns_lab.traffic http://10.0.1.100/ --rate 200
+    python -m netns_lab.traffic http://10.0.1.100/work --users 16
+    python -m netns_lab.traffic udp://10.0.1.100:7 --rate 20 --seconds 60
 
 `--rate`: so many requests are begun each second, whatever becomes of them (an open loop: users do
 not come more slowly because others wait).  `--users`: so many users, each of whom asks again once
-the answer is there (a closed loop: it finds out what the servers can do).  After SIGTERM no request
-is begun, and those under way are waited for.
+the answer is there (a closed loop: it finds out what the servers can do).  After SIGTERM, or after
+`--seconds`, no request is begun, and those under way are waited for.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from netns_lab.client import FAILURES, connect, get_json
-from netns_lab.scenarios.request import Request, to_line
+from netns_lab import client
+from netns_lab.client import FAILURES
+from netns_lab.request import Request, to_line
 
 TIMEOUT = 5.0
 MOST_UNDER_WAY = 64
@@ -31,11 +33,7 @@ def ask(url: str) -> Request:
     server = error = None
     started = time.monotonic()
     try:
-        connection = connect(url, TIMEOUT)
-        try:
-            server = str(get_json(connection, url)["server"])
-        finally:
-            connection.close()
+        server = str(client.ask(url, TIMEOUT)["server"])
     except FAILURES as failure:
         error = f"{type(failure).__name__}: {failure}"
     return Request(started, time.monotonic(), server, error)
@@ -48,6 +46,7 @@ def open_loop(ask_once: Callable[[], None], rate: float, stopping: threading.Eve
         while not stopping.wait(max(0.0, due - time.monotonic())):
             pool.submit(ask_once)
             due += 1 / rate
+        pool.shutdown(cancel_futures=True)  # what has had no turn yet is not begun
 
 
 def closed_loop(ask_once: Callable[[], None], users: int, stopping: threading.Event) -> None:
@@ -64,11 +63,12 @@ def closed_loop(ask_once: Callable[[], None], users: int, stopping: threading.Ev
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ask until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m netns_lab.scenarios.traffic")
+    parser = argparse.ArgumentParser(prog="python -m netns_lab.traffic")
     parser.add_argument("url")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--rate", type=float, help="requests per second")
     how.add_argument("--users", type=int, help="each with one request at a time")
+    parser.add_argument("--seconds", type=float, help="end after so long")
     options = parser.parse_args(arguments)
 
     stopping = threading.Event()
@@ -81,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with printing:
             print(line, flush=True)
 
+    if options.seconds is not None:
+        ending = threading.Timer(options.seconds, stopping.set)
+        ending.daemon = True
+        ending.start()
     if options.rate is not None:
         open_loop(ask_once, options.rate, stopping)
     else:
