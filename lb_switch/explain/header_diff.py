@@ -9,7 +9,7 @@ from lb_switch.explain.describe import summarise
 from lb_switch.explain.dissect import HeaderField, Layer, dissect
 from lb_switch.explain.style import Style
 from lb_switch.stream.schema import DroppedRecord, EndRecord, Header, PacketRecord, Record
-from lb_switch.words.english import sentence
+from lb_switch.words.english import field_remark, sentence
 
 _NAME, _VALUE = 20, 27
 
@@ -103,8 +103,8 @@ class HeaderDiff:
         )
         name = f"    {old.name:<{_NAME - 2}}"
         if max(len(left), len(right)) <= _VALUE:
-            if changed and old.name in {"time to live", "hop limit"}:
-                right += " (the switch is one hop)"
+            if changed and field_remark(old.name):
+                right += f" ({field_remark(old.name)})"
             line = f"{name} {left:<{_VALUE}} {mark} {right}".rstrip()
             yield style.paint("changed", line) if changed else line
             return

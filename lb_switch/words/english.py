@@ -106,6 +106,28 @@ def cause(value: str) -> str:
         return value.replace("_", " ")
 
 
+def field_remark(name: str) -> str:
+    """Return why the switch has changed a header field, where that is not for the NAT; or ""."""
+    return "the switch is one hop" if name in {"time to live", "hop limit"} else ""
+
+
+def maglev_leaving(gone: str, freed: int, moved: int, slots: int) -> str:
+    """Return what happens to Maglev's slots when a real server leaves."""
+    others = slots - freed
+    share = f"{100 * moved / others:.2f} %" if others else "none"
+    return (
+        f"When {gone} leaves, its {freed:,} of {slots:,} slots go to others. Of the {others:,} that"
+        f" need not move, {moved:,} do ({share}): their clients get another server, too"
+    )
+
+
+def standing(state: str, *, gone: bool, because: str) -> str:
+    """Return how a connection stands: in the table or not.  `because`: in words, or ""."""
+    if not gone:
+        return f"It stands in the table: {state}"
+    return f"It has left the table{because and f': {because}'}. Its last state: {state}"
+
+
 def choice(rule: str, facts: Facts, chosen: str, name: Callable[[str], str] = str) -> str:
     """Say why a scheduler chose this real server, in a phrase that follows the server's name.
 
