@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from lb_switch.engine.packet.endpoint import Endpoint
+from lb_switch.explain import maglev_strip, states_svg
 from lb_switch.explain.checksum_walk import walk
 from lb_switch.explain.dissect import dissect
 from lb_switch.explain.ladder_svg import svg
@@ -47,7 +49,7 @@ def of_packet(header: Header, record: PacketRecord) -> Object:
         "layers": _layers(record),
         "rewritten": record.after is not None,
         "checksum": _lines(walk(record, style)) if record.verdict == "forward" else [],
-        "choice": None if record.choice is None else _choice(record.choice, header),
+        "choice": None if record.choice is None else _choice(record, record.choice, header),
     }
 
 
@@ -59,16 +61,22 @@ def of_connection(header: Header, records: Iterable[Record], number: int) -> Obj
         return None
     changes = [each for each in own if isinstance(each, ConnectionRecord)]
     last = changes[-1] if changes else None
-    story = Story(header, Style())
+    story, who = Story(header, Style()), Who(header)
+    states = _states(own)
     return {
         "number": number,
+        "said": f"{ends.protocol}: {who.called(ends.client)} to {who.called(ends.virtual)}, "
+        f"given to {who.called(ends.real)}",
         "protocol": ends.protocol,
         "client": ends.client,
         "virtual": ends.virtual,
         "real": ends.real,
         "source": ends.source,
-        "states": _states(own),
-        "ended": None if last is None or last.cause is None else words.cause(last.cause),
+        "states": states,
+        "diagram": ""
+        if ends.protocol != "tcp"
+        else states_svg.svg([each["state"] for each in states], f"connection {number}"),
+        "standing": "" if last is None else standing(last),
         "packets": [each.number for each in own if isinstance(each, PacketRecord)],
         "story": [line for each in own for line in _lines(story.show(each))],
     }
@@ -108,6 +116,12 @@ def number_of(record: Record) -> int | None:
     return None
 
 
+def standing(record: ConnectionRecord) -> str:
+    """Return how the connection stands after a change of it."""
+    cause = "" if record.cause is None else words.cause(record.cause)
+    return words.standing(record.state, gone=record.stage == "closed", because=cause)
+
+
 def _layers(record: PacketRecord) -> list[Object]:
     before, after = dissect(record.bytes_before), dissect(record.bytes_after)
     if len(before) != len(after):
@@ -116,7 +130,12 @@ def _layers(record: PacketRecord) -> list[Object]:
         {
             "title": old.title,
             "fields": [
-                {"name": one.name, "before": one.text, "after": other.text}
+                {
+                    "name": one.name,
+                    "before": one.text,
+                    "after": other.text,
+                    "remark": words.field_remark(one.name) if one.text != other.text else "",
+                }
                 for one, other in zip(old.fields, new.fields, strict=False)
             ],
         }
@@ -124,8 +143,9 @@ def _layers(record: PacketRecord) -> list[Object]:
     ]
 
 
-def _choice(choice: ChoiceEntry, header: Header) -> Object:
+def _choice(record: PacketRecord, choice: ChoiceEntry, header: Header) -> Object:
     who = Who(header)
+    strip = _strip(record, choice, header)
     chosen = choice.real_server or ""
     said = "the client had it before"
     if choice.rule is not None:
@@ -138,7 +158,33 @@ def _choice(choice: ChoiceEntry, header: Header) -> Object:
         "facts": choice.facts,
         "candidates": list(choice.candidates),
         "passedOver": [each.model_dump() for each in choice.passed_over],
+        "strip": "" if strip is None else maglev_strip.svg(strip, who.short),
+        "stripSaid": ""
+        if strip is None
+        else words.maglev_leaving(
+            who.short(strip.gone), strip.freed, strip.moved, len(strip.before)
+        ),
     }
+
+
+def _strip(record: PacketRecord, choice: ChoiceEntry, header: Header) -> maglev_strip.Strip | None:
+    """Return Maglev's table; None for another scheduler, or if it cannot be known."""
+    if choice.scheduler != "mh" or record.connection is None or choice.real_server is None:
+        return None
+    weights = {
+        server.address: server.weight
+        for group in header.virtual_servers
+        if group.name == record.virtual_server
+        for server in group.real_servers
+    }
+    try:
+        client = Endpoint.parse(record.connection.client)
+        virtual = Endpoint.parse(record.connection.virtual)
+        return maglev_strip.strip(
+            choice.real_server, choice.candidates, weights, choice.facts, client, virtual
+        )
+    except (ValueError, KeyError):  # a recording that says what no switch would
+        return None
 
 
 def _states(records: Iterable[Record]) -> list[Object]:

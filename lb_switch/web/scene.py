@@ -6,7 +6,7 @@ kind        fields
 scene       `hosts` (names by address), `groups`: everything that stands on the page
 packet      `number`, `connection` (its number or null), `verdict`, `reason`, `why` (a sentence),
             `steps`: what travels, each with its `left` and `right` leg
-connection  `number`, `stage`, `client`, `virtual`, `real`, `state`, `cause` (a phrase or null)
+connection  `number`, `stage`, `client`, `virtual`, `real`, `state`, `said` (how it stands)
 probe       `group`, `server`, `check`, `passed`, `finding`
 news        `text`: something else has happened
 missing     `count`: records that this program was too slow for
@@ -36,6 +36,7 @@ from lb_switch.stream.schema import (
     ServerRecord,
     VirtualServerRecord,
 )
+from lb_switch.web.details import standing
 from lb_switch.words import english as words
 
 Message = dict[str, Any]
@@ -144,7 +145,7 @@ def _connection(record: ConnectionRecord) -> Message:
         "virtual": ends.virtual,
         "real": ends.real,
         "state": record.state,
-        "cause": None if record.cause is None else words.cause(record.cause),
+        "said": standing(record),
     }
 
 

@@ -23,7 +23,7 @@ PAGE = files("lb_switch.web") / "page"
 MOST_PACKETS = 5_000
 """More make a file that a phone does not open."""
 
-_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z]+)\.js";\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z_]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=function|const|async)", re.MULTILINE)
 
 

@@ -57,8 +57,10 @@ def browser_of(folder: Path, *, read_only: bool = False) -> Iterator[Page]:
         feed = Feed(connect)
         feed.start()
         app = application(feed, connect, {HOST}, PORT, TOKEN, read_only=read_only)
-        with TestClient(app, base_url=f"http://{HOST}") as browser:
-            assert browser.get(f"/?token={TOKEN}").status_code == 200
-            wait_until(lambda: feed.scene is not None)
-            yield Page(browser, live.switch, path)
-        feed.stop()
+        try:
+            with TestClient(app, base_url=f"http://{HOST}") as browser:
+                assert browser.get(f"/?token={TOKEN}").status_code == 200
+                wait_until(lambda: feed.scene is not None)
+                yield Page(browser, live.switch, path)
+        finally:
+            feed.stop()

@@ -32,7 +32,7 @@ def test_the_page_and_its_modules(page: Page) -> None:
         module = page.browser.get(f"/page/{name}.js")
         assert module.headers["content-type"].startswith("text/javascript")
     assert page.browser.get("/page/../feed.py").status_code == 404
-    assert page.browser.get("/settings").json() == {"readOnly": False}
+    assert page.browser.get("/settings").json() == {"readOnly": False, "lab": False}
 
 
 def test_a_packet_a_connection_and_its_ladder(page: Page) -> None:
@@ -74,7 +74,7 @@ def test_what_is_no_act_is_refused(page: Page, body: bytes) -> None:
 
 def test_a_page_that_may_only_look(tmp_path: Path) -> None:
     with browser_of(tmp_path, read_only=True) as page:
-        assert page.browser.get("/settings").json() == {"readOnly": True}
+        assert page.browser.get("/settings").json() == {"readOnly": True, "lab": False}
         refused = page.act({"verb": "set", "virtual_server": "web", "weight": 7})
         assert refused.status_code == 403
         assert "--read-only" in refused.json()["refused"]

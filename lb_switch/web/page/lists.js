@@ -1,41 +1,58 @@
 // Packets and news as lists: everything on the picture can be reached here, by keyboard too.
 
-import { html } from "./svg.js";
+import { html, mark, reconcile, say } from "./dom.js";
+import { called } from "./places.js";
+import { lastBefore, sceneAt } from "./store.js";
 
 const LINES = 60;
 
-/** Draw the packets before a moment, the newest first.  `chosen`: the number of the shown one. */
-export function drawPackets(parent, store, at, chosen, followed, choose) {
+/**
+ * Draw the packets before a moment, the newest first.
+ * @param {Element} parent
+ * @param {import("./store.js").Store} store
+ * @param {number} at
+ * @param {{chosen: number | null, followed: number | null, choose: Function}} how `chosen`: the
+ *   number of the packet that is shown
+ */
+export function drawPackets(parent, store, at, { chosen, followed, choose }) {
   const lines = [];
-  for (let index = store.packets.length - 1; index >= 0 && lines.length < LINES; index -= 1) {
+  for (let index = lastBefore(store.packets, at); index >= 0 && lines.length < LINES; index -= 1) {
     const packet = store.packets[index];
-    const seen = packet.show ?? packet.at;
-    if (seen > at || packet.steps.length === 0) continue;
+    if ((packet.show ?? 0) > at || packet.steps.length === 0) continue;
     if (followed !== null && packet.connection !== followed) continue;
-    lines.push(html("li", {}, line(packet, chosen, choose)));
+    lines.push(packet);
   }
-  const focused = document.activeElement?.dataset?.packet;
-  parent.replaceChildren(...lines);
-  if (focused) parent.querySelector(`[data-packet="${CSS.escape(focused)}"]`)?.focus();
+  const scene = sceneAt(store, at);
+  reconcile(parent, lines, (packet) => packet, (packet) => line(packet, scene, choose), (element, packet) => {
+    mark(element.firstChild, "aria-pressed", String(packet.number !== null && packet.number === chosen));
+  });
 }
 
-function line(packet, chosen, choose) {
-  const step = packet.steps[0];
+/** @param {any} packet @param {any} scene @param {Function} choose */
+function line(packet, scene, choose) {
+  const [step] = packet.steps;
   const leg = step.inward ? step.left ?? step.right : step.right ?? step.left;
-  const way = step.inward ? `${step.client} → ${step.server || "switch"}` : `${step.server || "switch"} → ${step.client}`;
+  const ends = [called(scene, step.client), step.server ? called(scene, step.server) : "switch"];
+  if (!step.inward) ends.reverse();
   const bad = leg.ends || leg.what.startsWith("RST");
   const number = packet.number === null ? "own" : `#${packet.number}`;
-  const words = `${number} ${leg.what}  ${way}${step.note ? `  (${step.note})` : ""}`;
-  return html("button", {
-    class: `${bad ? "bad" : ""} ${packet.number === chosen ? "chosen" : ""}`,
+  const words = `${number} ${leg.what}  ${ends.join(" → ")}${step.note ? `  (${step.note})` : ""}`;
+  return html("li", {}, html("button", {
+    class: bad ? "bad" : "",
     "data-packet": packet.number,
     click: () => (packet.number === null
       ? choose("connection", packet.connection) : choose("packet", packet.number)),
-  }, words);
+  }, words));
 }
 
-/** Draw what has happened before a moment, the newest first. */
+/**
+ * Draw what has happened before a moment, the newest first.
+ * @param {Element} parent
+ * @param {import("./store.js").Store} store
+ * @param {number} at
+ */
 export function drawNews(parent, store, at) {
-  const news = store.news.filter((each) => each.at <= at).slice(-LINES).reverse();
-  parent.replaceChildren(...news.map((each) => html("li", {}, each.text)));
+  const news = store.news.slice(0, lastBefore(store.news, at) + 1).slice(-LINES).reverse();
+  reconcile(parent, news, (each) => each, (each) => html("li", {}, each.text));
+  say(/** @type {Element} */ (parent.nextElementSibling), news.length ? "" : "Nothing yet.");
 }

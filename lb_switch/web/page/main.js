@@ -2,31 +2,39 @@
 
 import { advance, changeRate, goLive, makeClock, restart, seek, synchronise, toggle } from "./clock.js";
 import { drawControls, makeControls } from "./controls.js";
+import { say } from "./dom.js";
 import { drawNews, drawPackets } from "./lists.js";
 import { drawNumbers } from "./numbers.js";
-import { closePanel, makePanel, showPanel } from "./panel.js";
+import { closePanel, KINDS, makePanel, showPanel } from "./panel.js";
+import { drawCaption, presented } from "./presentation.js";
+import { LEG, tell } from "./schedule.js";
 import { fileSource, liveSource } from "./source.js";
 import { drawStage, makeStage } from "./stage.js";
-import { learn, LEG, makeStore, shownOf } from "./store.js";
+import { lastBefore, learn, makeStore, shownOf } from "./store.js";
 
 const kept = document.getElementById("recording");
-const source = kept ? fileSource(JSON.parse(kept.textContent)) : liveSource();
+const source = kept ? fileSource(JSON.parse(kept.textContent ?? "")) : liveSource();
 const store = makeStore();
 store.isFile = source.isFile;
 const clock = makeClock(store);
-const find = (id) => document.getElementById(id);
+const find = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const reduced = window.matchMedia("(prefers-reduced-motion: reduce)");
+/** How much larger packets are in a presentation. */
+const PRESENTED = 1.35;
+/** Where a packet that was stepped to stands: in the middle of its first leg. */
+const MIDDLE = LEG / 2;
 
 const app = {
   store,
   clock,
   source,
-  followed: null,
-  chosen: null,
-  choose(kind, name) {
+  followed: /** @type {number | null} */ (null),
+  chosen: /** @type {[string, any] | null} */ (null),
+  presentation: { number: /** @type {number | null} */ (null), from: 0, until: 0 },
+  choose(/** @type {string} */ kind, /** @type {any} */ name) {
     app.chosen = [kind, name];
     history.replaceState(null, "", `#${kind}=${encodeURIComponent(name)}`);
-    showPanel(panel, kind, name);
+    showPanel(panel, kind, name).catch(() => say(find("status"), "lb-switch web does not answer"));
   },
   close() {
     app.chosen = null;
@@ -34,41 +42,39 @@ const app = {
     history.replaceState(null, "", "#");
     closePanel(panel);
   },
-  follow(number) {
+  follow(/** @type {number | null} */ number) {
     app.followed = app.followed === number ? null : number;
     if (app.followed !== null) app.choose("connection", number);
   },
-  act: async (fields) => {
-    const answer = await source.act(fields);
-    setTimeout(() => app.chosen?.[0] === "server" && !answer.refused && refreshServer(), 600);
-    return answer;
-  },
-  stepTo(by) {
-    const shown = store.packets.filter((each) => each.show !== null && each.steps.length > 0
-      && (app.followed === null || each.connection === app.followed));
-    const middle = (each) => each.show + LEG / 2;
-    const next = by > 0 ? shown.find((each) => middle(each) > clock.head + 0.01)
-      : shown.findLast((each) => middle(each) < clock.head - 0.01);
+  act: (/** @type {any} */ fields) => source.act(fields),
+  stepTo(/** @type {number} */ by) {
+    const steps = store.shown.filter((each) =>
+      app.followed === null || each.connection === app.followed);
+    const here = clock.head - MIDDLE;
+    const next = by > 0 ? steps[lastBefore(steps, here + 0.01, "show") + 1]
+      : steps[lastBefore(steps, here - 0.01, "show")];
     if (!next) return;
     clock.playing = false;
-    seek(clock, middle(next));
+    seek(clock, next.show + MIDDLE);
     if (next.number !== null) app.choose("packet", next.number);
   },
-  present() { document.body.classList.toggle("presentation"); },
+  isPresented: () => document.documentElement.classList.contains("presentation"),
+  present() {
+    document.documentElement.classList.toggle("presentation");
+    app.presentation.number = null;
+  },
 };
 
 const stage = makeStage(find("stage"), store, app.choose);
 const panel = makePanel(find("panel"), app);
 const controls = makeControls(find("controls"), app);
 
-function refreshServer() {
-  if (app.chosen?.[0] === "server" && !find("panel").contains(document.activeElement?.closest("input"))) {
-    showPanel(panel, ...app.chosen);
-  }
-}
-
-source.settings().then((settings) => { store.readOnly = settings.readOnly; }, () => {});
+source.settings().then((settings) => {
+  store.readOnly = settings.readOnly;
+  store.hasLab = settings.lab;
+}, () => {});
 source.follow((messages) => {
+  if (store.isFile) tell(messages);
   for (const message of messages) {
     if (message.kind === "begin") restart(clock, message.at);
     if (!store.isFile && typeof message.at === "number" && message.kind !== "begin") {
@@ -81,6 +87,7 @@ source.follow((messages) => {
   kind: "status", connected: false, text: "lb-switch web does not answer (trying again)",
 }]));
 
+/** @type {Record<string, () => unknown>} */
 const KEYS = {
   " ": () => toggle(clock),
   ArrowLeft: () => app.stepTo(-1),
@@ -92,53 +99,88 @@ const KEYS = {
   Escape: () => app.close(),
 };
 document.addEventListener("keydown", (event) => {
-  const typing = event.target.closest?.("input, select, textarea");
-  const pressing = event.key === " " && event.target.closest?.("button, summary");
+  const target = /** @type {Element} */ (event.target);
+  const typing = target.closest?.("input, select, textarea") && event.key !== "Escape";
+  const pressing = event.key === " " && target.closest?.("button, summary");
   if (typing || pressing || event.ctrlKey || event.altKey || event.metaKey) return;
-  const act = KEYS[event.key];
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (act) { event.preventDefault(); act(); }
 });
 
+/** Show what the address names, once something is known. */
 function fromAddress() {
   const [kind, name] = location.hash.slice(1).split("=");
-  if (!name) return;
-  const wanted = decodeURIComponent(name);
-  if (kind === "server") app.choose(kind, wanted);
-  else if (["packet", "connection"].includes(kind)) app.choose(kind, Number(wanted));
+  if (!name || !KINDS.includes(kind)) return;
+  if (store.scenes.length === 0) { setTimeout(fromAddress, 100); return; }
+  let wanted;
+  try { wanted = decodeURIComponent(name); } catch { return; }
+  const isNumber = kind === "packet" || kind === "connection";
+  if (!isNumber) app.choose(kind, wanted);
+  else if (/^\d+$/.test(wanted)) app.choose(kind, Number(wanted));
 }
 window.addEventListener("hashchange", fromAddress);
-setTimeout(fromAddress, 300);
+fromAddress();
 
-let drawnLists = 0;
+/** How often the lists and numbers are drawn, in milliseconds. */
+const LISTS = 250;
+let drawnLists = -LISTS;
 let drawnVersion = -1;
+let frames = 0;
+let countedSince = performance.now();
+/** @param {number} now */
 function frame(now) {
   const at = advance(clock, store, now);
-  drawStage(stage, at, app.followed, reduced.matches);
-  if (now - drawnLists > 250) {
+  const only = app.followed ?? (app.isPresented() ? presented(app.presentation, store, at) : null);
+  const packets = drawStage(stage, at, {
+    only,
+    reduced: reduced.matches,
+    isFollowed: app.followed !== null,
+    scale: app.isPresented() ? PRESENTED : 1,
+  });
+  drawCaption(find("caption"), packets, at);
+  countFrames(now);
+  if (now - drawnLists > LISTS) {
     drawnLists = now;
     drawControls(controls);
     drawHead(at);
-    drawPackets(find("packets"), store, at, app.chosen?.[0] === "packet" ? app.chosen[1] : null,
-      app.followed, app.choose);
+    drawPackets(find("packets"), store, at, {
+      chosen: app.chosen?.[0] === "packet" ? app.chosen[1] : null,
+      followed: app.followed,
+      choose: app.choose,
+    });
     if (drawnVersion !== store.version || !clock.live) {
       drawnVersion = store.version;
       drawNews(find("news"), store, at);
       drawNumbers(find("numbers"), store, at);
-      if (app.chosen?.[0] === "server") refreshServer();
+      panel.update();
     }
   }
   requestAnimationFrame(frame);
 }
 requestAnimationFrame(frame);
 
+/**
+ * Count frames in the last second, for whoever measures.
+ * @param {number} now
+ */
+function countFrames(now) {
+  frames += 1;
+  if (now - countedSince < 1000) return;
+  document.documentElement.dataset.framesPerSecond = String(
+    Math.round((1000 * frames) / (now - countedSince)),
+  );
+  frames = 0;
+  countedSince = now;
+}
+
+/** @param {number} at */
 function drawHead(at) {
   const status = find("status");
-  const words = store.isFile ? "a recording" : store.status.text;
-  if (status.textContent !== words) status.textContent = words;
+  say(status, store.isFile ? "a recording" : store.status.text);
   status.className = store.status.connected || store.isFile ? "" : "off";
-  const [shown, all] = shownOf(store, at - 10, at);
   const missing = store.missing ? `; ${store.missing.toLocaleString("en")} events were missed` : "";
-  find("counts").textContent = all
-    ? `last 10 s: ${shown.toLocaleString("en")} of ${all.toLocaleString("en")} packets shown${missing}`
-    : `no packets in the last 10 s${missing}`;
+  const [shown, all] = store.isFile ? [0, 0] : shownOf(store, at - 10, at);
+  const told = all ? `last 10 s: ${shown.toLocaleString("en")} of ${all.toLocaleString("en")} packets shown`
+    : "no packets in the last 10 s";
+  say(find("counts"), store.isFile ? `${store.packets.length} packets` : told + missing);
 }

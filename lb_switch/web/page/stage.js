@@ -1,127 +1,170 @@
 // The picture: clients, the switch, the real servers, and packets on their way between them.
 
-import { addressOf, duration, LEG, sceneAt } from "./store.js";
-import { shortened, svg } from "./svg.js";
+import { mark, reconcile, say, shortened, svg } from "./dom.js";
+import { CLIENT, clientsOf, layout, SERVER, SWITCH, TOP } from "./layout.js";
+import { called } from "./places.js";
+import { sceneAt } from "./store.js";
+import { drawTokens, travelling } from "./tokens.js";
 
-const WIDTH = 1280;
-const CLIENT = { x: 30, width: 230, height: 58 };
-const SWITCH = { x: 545, width: 190 };
-const SERVER = { x: 1000, width: 250, height: 62 };
-const TOP = 20;
-const MOST_CLIENTS = 7;
-const TOKEN = { width: 172, height: 40 };
-
-/** @param choose what to do when a thing is chosen: `choose(kind, name)` */
+/**
+ * @param {Element} parent
+ * @param {import("./store.js").Store} store
+ * @param {(kind: string, name: any) => void} choose what to do when a thing is chosen
+ */
 export function makeStage(parent, store, choose) {
-  const back = svg("g");
-  const front = svg("g");
-  const root = svg("svg", { role: "group", "aria-label": "The network" }, back, front);
-  parent.append(root);
-  const stage = { store, choose, root, back, front, tokens: new Map(), drawn: null, places: null };
-  return stage;
-}
-
-/** Draw a moment.  `followed`: the number of the only connection to show, or null. */
-export function drawStage(stage, at, followed, reduced) {
-  const scene = sceneAt(stage.store, at);
-  if (scene === null) return;
-  const clients = clientsOf(stage.store, scene);
-  const key = `${scene.at} ${clients.join()}`;
-  if (stage.drawn !== scene || stage.key !== key) {
-    stage.drawn = scene;
-    stage.key = key;
-    drawNetwork(stage, scene, clients);
-  }
-  drawTokens(stage, at, followed, reduced);
-}
-
-/** Clients by address: machines with a name that are nobody's server, then who has spoken last. */
-function clientsOf(store, scene) {
-  const taken = new Set();
-  for (const group of scene.groups) {
-    taken.add(addressOf(group.address));
-    for (const server of group.real_servers) taken.add(addressOf(server.address));
-  }
-  const clients = Object.keys(scene.hosts).filter((address) => !taken.has(address));
-  const seen = new Set(clients);
-  for (let index = store.packets.length - 1; index >= 0 && seen.size < 40; index -= 1) {
-    const address = addressOf(store.packets[index].steps[0]?.client ?? "");
-    if (address && address !== "?" && !taken.has(address) && !seen.has(address)) {
-      seen.add(address);
-      clients.push(address);
-    }
-    if (store.packets.length - index > 500) break;
-  }
-  // Two addresses of one machine are one machine.
-  const names = new Set();
-  return clients.filter((address) => {
-    const name = scene.hosts[address] ?? address;
-    if (names.has(name) || name === "switch") return false;
-    names.add(name);
-    return true;
-  });
-}
-
-function drawNetwork(stage, scene, clients) {
-  const focused = document.activeElement?.getAttribute?.("data-key");
-  const { back } = stage;
-  back.replaceChildren();
-  const rows = scene.groups.reduce((sum, group) => sum + group.real_servers.length, 0);
-  const shownClients = clients.slice(0, MOST_CLIENTS);
-  const serversHeight = rows * (SERVER.height + 10) + scene.groups.length * 34;
-  const height = Math.max(
-    300, serversHeight + 2 * TOP, shownClients.length * (CLIENT.height + 16) + 2 * TOP + 20,
-  );
-  stage.root.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
-  const middle = height / 2;
-  const places = { clients: new Map(), servers: new Map(), middle, height };
   const wires = svg("g");
-  back.append(wires);
-
-  let y = middle - (shownClients.length * (CLIENT.height + 16) - 16) / 2;
-  for (const address of shownClients) {
-    const name = scene.hosts[address] ?? "client";
-    places.clients.set(name, y + CLIENT.height / 2).set(address, y + CLIENT.height / 2);
-    for (const [other, otherName] of Object.entries(scene.hosts)) {
-      if (otherName === name) places.clients.set(other, y + CLIENT.height / 2);
-    }
-    wires.append(wire(CLIENT.x + CLIENT.width, y + CLIENT.height / 2, SWITCH.x, middle));
-    back.append(svg("g", {},
-      svg("rect", { class: "box", x: CLIENT.x, y, width: CLIENT.width, height: CLIENT.height, rx: 8 }),
-      text(CLIENT.x + 14, y + 24, name, "name"),
-      text(CLIENT.x + 14, y + 44, address, "mono")));
-    y += CLIENT.height + 16;
-  }
-  if (clients.length > shownClients.length) {
-    back.append(text(CLIENT.x, y + 6, `and ${clients.length - shownClients.length} more clients`, "quiet"));
-  }
-
-  back.append(svg("g", {},
-    svg("rect", { class: "switch", x: SWITCH.x, y: TOP, width: SWITCH.width, height: height - 2 * TOP, rx: 12 }),
-    text(SWITCH.x + SWITCH.width / 2, TOP + 26, "lb-switch", "heading", "middle")));
-
-  y = Math.max(TOP, middle - serversHeight / 2);
-  let label = TOP + 54;
-  for (const group of scene.groups) {
-    back.append(text(SWITCH.x + SWITCH.width / 2, label, shortened(group.name, 22), "name", "middle"));
-    back.append(text(SWITCH.x + SWITCH.width / 2, label + 18, shortened(group.address, 24), "mono", "middle"));
-    label += 46;
-    const heading = `${shortened(group.name, 20)}: ${group.scheduler}, ${group.protocol}`;
-    back.append(text(SERVER.x, y + 20, heading, "heading"));
-    y += 30;
-    for (const server of group.real_servers) {
-      places.servers.set(`${group.name} ${server.address}`, y + SERVER.height / 2);
-      if (!places.servers.has(server.address)) places.servers.set(server.address, y + SERVER.height / 2);
-      wires.append(wire(SWITCH.x + SWITCH.width, middle, SERVER.x, y + SERVER.height / 2));
-      back.append(serverBox(stage, group, server, y));
-      y += SERVER.height + 10;
-    }
-  }
-  stage.places = places;
-  if (focused) back.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  const fixed = svg("g");
+  const clients = svg("g");
+  const groups = svg("g");
+  const servers = svg("g");
+  const front = svg("g");
+  const root = svg("svg", { role: "group", "aria-label": "The network" },
+    wires, fixed, clients, groups, servers, front);
+  parent.append(root);
+  return {
+    store, choose, root, wires, fixed, clients, groups, servers, front,
+    tokens: new Map(), scene: null, clientKey: "", places: layout({ groups: [], hosts: {} }, []),
+  };
 }
 
-/** The health and the operator's wish, in a class, a sign and a word. */
+/**
+ * Draw a moment.
+ * @param {ReturnType<typeof makeStage>} stage
+ * @param {number} at
+ * @param {{only: number | null, reduced: boolean, isFollowed: boolean, scale: number}} how `only`:
+ *   the number of the only connection to show
+ */
+export function drawStage(stage, at, how) {
+  const scene = sceneAt(stage.store, at);
+  if (scene === null) return [];
+  const clients = clientsOf(scene, stage.store.packets);
+  const clientKey = clients.join();
+  if (stage.scene !== scene || stage.clientKey !== clientKey) {
+    stage.scene = scene;
+    stage.clientKey = clientKey;
+    stage.places = layout(scene, clients);
+    drawNetwork(stage, scene);
+  }
+  const packets = travelling(stage.store, at, how.only);
+  drawTokens(stage, packets, at, how);
+  return packets;
+}
+
+/** @param {any} stage @param {any} scene */
+function drawNetwork(stage, scene) {
+  const { places } = stage;
+  mark(stage.root, "viewBox", `0 0 ${places.width} ${places.height}`);
+  drawWires(stage);
+  drawFixed(stage);
+  reconcile(stage.clients, places.clients, (each) => each.address,
+    (each) => makeClient(stage, each),
+    (box, each) => {
+      mark(box, "transform", `translate(${CLIENT.x} ${each.y})`);
+      say(box.parts.name, shortened(each.name, 20));
+    });
+  reconcile(stage.groups, places.groups, ({ group }) => group.name,
+    ({ group }) => makeGroup(stage, group),
+    (box, { group, y }) => {
+      mark(box, "transform", `translate(0 ${y})`);
+      say(box.parts.heading, shortened(`${group.name}: ${group.scheduler}, ${group.protocol}`, 28));
+      say(box.parts.name, shortened(group.name, 24));
+      say(box.parts.vip, shortened(group.address, 26));
+      mark(box.parts.button, "aria-label",
+        `virtual server ${group.name}, ${group.address}, scheduler ${group.scheduler}`);
+    });
+  reconcile(stage.servers, places.servers, (each) => `${places.tall} ${each.key}`,
+    (each) => makeServer(stage, each.key), (box, each) => updateServer(stage, box, each, scene));
+}
+
+/** @param {any} stage */
+function drawWires(stage) {
+  const { places } = stage;
+  const lines = [
+    ...places.clients.map((/** @type {any} */ each) =>
+      [CLIENT.x + CLIENT.width, SWITCH.x, each.y + CLIENT.height / 2]),
+    ...places.servers.map((/** @type {any} */ each) =>
+      [SWITCH.x + SWITCH.width, SERVER.x, each.y + places.tall / 2]),
+  ];
+  reconcile(stage.wires, lines, (each) => each.join(),
+    ([from, to, y]) => svg("line", { class: "wire", x1: from, y1: y, x2: to, y2: y }));
+}
+
+/** @param {any} stage */
+function drawFixed(stage) {
+  const { places } = stage;
+  const bottom = places.height - TOP;
+  const more = [
+    [CLIENT.x, places.moreClients, "more clients"],
+    [SERVER.x, places.moreServers, "more real servers"],
+  ].filter(([, count]) => count > 0);
+  const things = [["switch", places.height], ...more];
+  reconcile(stage.fixed, things, (each) => each.join(), ([x, count, words]) => (x === "switch"
+    ? svg("rect", {
+      class: "switch", x: SWITCH.x, y: TOP - 6, width: SWITCH.width, height: count - 2 * TOP + 12, rx: 12,
+    })
+    : text(x, bottom, `and ${count} ${words}`, "quiet")));
+}
+
+/** @param {any} stage @param {any} client */
+function makeClient(stage, client) {
+  const name = text(12, 22, client.name, "name");
+  const box = clickable(stage, "client", client.address,
+    svg("rect", { class: "box", width: CLIENT.width, height: CLIENT.height, rx: 8 }),
+    name, text(12, 42, shortened(client.address, 21), "mono"));
+  mark(box, "aria-label", `client ${client.name}, ${client.address}`);
+  return Object.assign(box, { parts: { name } });
+}
+
+/** @param {any} stage @param {any} group */
+function makeGroup(stage, group) {
+  const heading = text(SERVER.x, 22, "", "heading");
+  const button = clickable(stage, "group", group.name,
+    svg("rect", { class: "ground", x: SERVER.x - 4, y: 4, width: SERVER.width, height: 26, rx: 6 }), heading);
+  const name = text(SWITCH.x + SWITCH.width / 2, 14, "", "name", "middle");
+  const vip = text(SWITCH.x + SWITCH.width / 2, 31, "", "mono", "middle");
+  return Object.assign(svg("g", {}, name, vip, button), { parts: { heading, name, vip, button } });
+}
+
+/** @param {any} stage @param {string} key */
+function makeServer(stage, key) {
+  const { tall, isRoomy } = stage.places;
+  const right = SERVER.width - 12;
+  const parts = {
+    box: svg("rect", { width: SERVER.width, height: tall, rx: 8 }),
+    name: text(12, 21, "", "name"),
+    condition: text(right, 21, "", "", "end"),
+    address: text(12, 39, "", "mono"),
+    weight: text(12, 55, "", "quiet"),
+    active: text(right, 55, "", "quiet", "end"),
+  };
+  const { box, name, condition, address, weight, active } = parts;
+  const shown = isRoomy ? [box, name, condition, address, weight, active] : [box, name, condition];
+  return Object.assign(clickable(stage, "server", key, ...shown), { parts, tall });
+}
+
+/** @param {any} stage @param {any} box @param {any} each @param {any} scene */
+function updateServer(stage, box, each, scene) {
+  const { server } = each;
+  const [condition, word] = conditionOf(server);
+  const { parts } = box;
+  const name = server.name || (stage.places.isRoomy ? "real server" : server.address);
+  mark(box, "transform", `translate(${SERVER.x} ${each.y})`);
+  mark(box, "aria-label", `${called(scene, server.address)}, ${word.slice(2)}, weight ${server.weight}, `
+    + `${server.active} active connections`);
+  mark(parts.box, "class", `box ${condition}`);
+  mark(parts.box, "height", stage.places.tall);
+  say(parts.name, shortened(name, stage.places.isRoomy ? 16 : 22));
+  say(parts.condition, stage.places.isRoomy ? word : word.slice(0, 1));
+  mark(parts.condition, "class", condition);
+  say(parts.address, shortened(server.address, 26));
+  say(parts.weight, `weight ${server.weight}`);
+  say(parts.active, `${server.active} active`);
+}
+
+/**
+ * The health and the operator's wish, in a class, a sign and a word.
+ * @param {any} server
+ */
 export function conditionOf(server) {
   if (!server.healthy) return ["down", "▼ down"];
   if (server.state !== "ready") return ["paused", `◼ ${server.state}`];
@@ -129,121 +172,33 @@ export function conditionOf(server) {
   return ["up", "▲ up"];
 }
 
-function serverBox(stage, group, server, y) {
-  const [condition, word] = conditionOf(server);
-  const key = `${group.name} ${server.address}`;
-  const label = `${server.name || server.address}, ${word.slice(2)}, weight ${server.weight}, `
-    + `${server.active} active connections`;
-  const box = svg("g", {
-    class: "clickable", tabindex: 0, role: "button", "aria-label": label, "data-key": key,
-  },
-  svg("rect", { class: `box ${condition}`, x: SERVER.x, y, width: SERVER.width, height: SERVER.height, rx: 8 }),
-  text(SERVER.x + 12, y + 22, server.name || "real server", "name"),
-  text(SERVER.x + SERVER.width - 12, y + 22, word, condition, "end"),
-  text(SERVER.x + 12, y + 40, shortened(server.address, 28), "mono"),
-  text(SERVER.x + 12, y + 56, `weight ${server.weight}`, "quiet"),
-  text(SERVER.x + SERVER.width - 12, y + 56, `${server.active} active`, "quiet", "end"));
-  const choose = () => stage.choose("server", key);
+/**
+ * A thing that can be chosen, by mouse and by keyboard.
+ * @param {any} stage
+ * @param {string} kind
+ * @param {string} name
+ * @param {...Node} children
+ */
+function clickable(stage, kind, name, ...children) {
+  const box = svg("g", { class: "clickable", tabindex: 0, role: "button" }, ...children);
+  const choose = () => stage.choose(kind, name);
   box.addEventListener("click", choose);
   box.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); event.stopPropagation(); choose(); }
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      event.stopPropagation();
+      choose();
+    }
   });
   return box;
 }
 
-function wire(x1, y1, x2, y2) {
-  const bend = (x1 + x2) / 2;
-  return svg("path", { class: "wire", d: `M${x1} ${y1}C${bend} ${y1} ${bend} ${y2} ${x2} ${y2}` });
-}
-
+/**
+ * @param {number} x
+ * @param {number} y
+ * @param {string} words
+ * @param {string} kind
+ */
 function text(x, y, words, kind, anchor = "start") {
   return svg("text", { x, y, class: kind, "text-anchor": anchor }, words);
-}
-
-// -- packets on their way ------------------------------------------------------------------------
-
-function drawTokens(stage, at, followed, reduced) {
-  const visible = new Set();
-  const { packets } = stage.store;
-  for (let index = packets.length - 1; index >= 0; index -= 1) {
-    const packet = packets[index];
-    if (packet.at < at - 30 && (packet.show === null || packet.show < at - 30)) break;
-    if (packet.show === null || packet.show > at || packet.show + duration(packet) < at) continue;
-    if (followed !== null && packet.connection !== followed) continue;
-    packet.steps.forEach((step, number) => {
-      const since = at - packet.show - number * 2 * LEG;
-      const token = tokenAt(stage, packet, step, since, reduced);
-      if (token === null) return;
-      const key = `${packet.at} ${packet.number} ${number}`;
-      visible.add(key);
-      drawToken(stage, key, packet, token, followed !== null);
-    });
-  }
-  for (const [key, drawn] of stage.tokens) {
-    if (!visible.has(key)) { drawn.element.remove(); stage.tokens.delete(key); }
-  }
-}
-
-/** Where a packet is, and what it carries there; null: nowhere. */
-function tokenAt(stage, packet, step, since, reduced) {
-  if (since < 0) return null;
-  const legs = step.inward || step.left === null || step.right === null
-    ? [["left", step.left], ["right", step.right]] : [["right", step.right], ["left", step.left]];
-  const going = legs.filter(([, leg]) => leg !== null);
-  const index = Math.floor(since / LEG);
-  const last = going.length - 1;
-  if (last < 0) return null;
-  const ends = going[last][1].ends;
-  if (index > last && !(ends && since < (last + 1) * LEG + 1)) return null;
-  const [side, leg] = going[Math.min(index, last)];
-  let part = index > last ? 1 : since / LEG - index;
-  if (reduced) part = ends ? 1 : 0.5;
-  const [from, to] = legEnds(stage, packet, step, side, leg.rightwards);
-  return {
-    x: from.x + (to.x - from.x) * part,
-    y: from.y + (to.y - from.y) * part,
-    what: leg.what,
-    address: ends && index >= last && part > 0.9 ? `✗ ${step.note}` : leg.address,
-    kind: ends || leg.what.startsWith("RST") ? "bad"
-      : packet.reason === "own" || (packet.verdict === "reply" && step !== packet.steps[0]) ? "own"
-      : side === "right" ? "rip" : "vip",
-  };
-}
-
-function legEnds(stage, packet, step, side, rightwards) {
-  const { clients, servers, middle } = stage.places;
-  const client = clients.get(step.clientName) ?? clients.get(addressOf(step.client)) ?? middle;
-  const server = servers.get(`${packet.group} ${step.server}`) ?? servers.get(step.server) ?? middle;
-  const left = side === "left"
-    ? [{ x: CLIENT.x + CLIENT.width, y: client }, { x: SWITCH.x, y: middle }]
-    : [{ x: SWITCH.x + SWITCH.width, y: middle }, { x: SERVER.x, y: server }];
-  return rightwards ? left : left.reverse();
-}
-
-function drawToken(stage, key, packet, token, isFollowed) {
-  let drawn = stage.tokens.get(key);
-  if (drawn === undefined) {
-    const what = svg("text", { class: "what", x: 0, y: -4, "text-anchor": "middle" });
-    const address = svg("text", { class: "address", x: 0, y: 13, "text-anchor": "middle" });
-    const box = svg("rect", { height: TOKEN.height, y: -TOKEN.height / 2, rx: 8 });
-    const element = svg("g", {}, box, what, address);
-    element.addEventListener("click", () => {
-      if (packet.number !== null) stage.choose("packet", packet.number);
-      else if (packet.connection !== null) stage.choose("connection", packet.connection);
-    });
-    stage.front.append(element);
-    drawn = { element, box, what, address, now: "" };
-    stage.tokens.set(key, drawn);
-  }
-  const now = `${token.what}|${token.address}|${token.kind}|${isFollowed}`;
-  if (drawn.now !== now) {
-    drawn.now = now;
-    drawn.what.textContent = shortened(token.what, 24);
-    drawn.address.textContent = shortened(token.address, 34);
-    const width = Math.max(TOKEN.width, 7.6 * drawn.address.textContent.length + 16);
-    drawn.box.setAttribute("width", width);
-    drawn.box.setAttribute("x", -width / 2);
-    drawn.element.setAttribute("class", `token clickable ${token.kind} ${isFollowed ? "followed" : ""}`);
-  }
-  drawn.element.setAttribute("transform", `translate(${token.x.toFixed(1)} ${token.y.toFixed(1)})`);
 }

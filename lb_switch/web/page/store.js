@@ -1,13 +1,7 @@
 // Everything the page knows: made of messages, in order.  Views only read it.
 
-/** Seconds of the picture that a packet takes for one leg. */
-export const LEG = 0.8;
-/** Seconds between the starts of two packets of one connection: so that each can be seen. */
-const GAP = 0.6;
-/** Connections whose packets travel at the same time; of others nothing is shown. */
-const AT_ONCE = 12;
-/** Seconds that the picture may be behind. */
-const LONGEST_DELAY = 6;
+import { duration, makeSchedule, place } from "./schedule.js";
+
 const KEPT = { packets: 20000, news: 500, scenes: 5000, numbers: 600, probes: 60 };
 
 /** @returns a store without any knowledge */
@@ -16,33 +10,48 @@ export function makeStore() {
     status: { connected: false, text: "connecting" },
     readOnly: true,
     isFile: false,
+    /** @type {boolean} whether the page may act on a lab */
+    hasLab: false,
     begin: 0,
+    /** @type {any[]} */
     scenes: [],
+    /** @type {any[]} in the order in which they came */
     packets: [],
-    byNumber: new Map(),
+    /** @type {any[]} those that are seen, in the order in which they are */
+    shown: [],
+    /** @type {Map<number, any>} */
     connections: new Map(),
+    /** @type {Map<string, any[]>} */
     probes: new Map(),
+    /** @type {any[]} */
     news: [],
+    /** @type {any[]} */
     numbers: [],
     missing: 0,
-    lastShow: new Map(),
-    skipped: new Set(),
+    schedule: makeSchedule(),
     end: 0,
     version: 0,
   };
 }
 
-/** Learn from messages. */
+/** @typedef {ReturnType<typeof makeStore>} Store */
+
+/**
+ * Learn from messages.
+ * @param {Store} store
+ * @param {any[]} messages
+ */
 export function learn(store, messages) {
   for (const message of messages) LEARN[message.kind]?.(store, message);
   store.version += 1;
 }
 
+/** @type {Record<string, (store: Store, message: any) => void>} */
 const LEARN = {
   begin(store, message) {
+    const { status, readOnly, isFile, hasLab } = store;
     Object.assign(store, makeStore(), {
-      status: store.status, readOnly: store.readOnly, isFile: store.isFile,
-      begin: message.at, end: message.at,
+      status, readOnly, isFile, hasLab, begin: message.at, end: message.at,
     });
   },
   status(store, message) { store.status = message; },
@@ -52,17 +61,19 @@ const LEARN = {
     store.end = Math.max(store.end, message.at);
   },
   packet(store, message) {
-    place(store, message);
+    if (!store.isFile) place(store.schedule, message);
     store.packets.push(message);
-    if (message.number !== null) store.byNumber.set(message.number, message);
-    if (store.packets.length > KEPT.packets) store.byNumber.delete(store.packets.shift().number);
+    trim(store.packets, KEPT.packets);
+    if (message.show !== null && message.steps.length > 0) showInOrder(store.shown, message);
+    trim(store.shown, KEPT.packets);
     store.end = Math.max(store.end, message.at);
   },
   connection(store, message) {
     const known = store.connections.get(message.number);
     store.connections.set(message.number, { ...known, ...message, gone: message.stage === "closed" });
     if (store.connections.size > KEPT.packets) {
-      store.connections.delete(store.connections.keys().next().value);
+      const [oldest] = store.connections.keys();
+      store.connections.delete(oldest);
     }
   },
   probe(store, message) {
@@ -78,76 +89,86 @@ const LEARN = {
   behind(store, message) { store.missing += message.count; },
 };
 
-/** Decide when a packet is seen: `show`, in seconds of the switch's clock; null: it is not. */
-function place(store, packet) {
-  const key = packet.connection ?? `n${packet.number}`;
-  const before = store.lastShow.get(key);
-  if (before === undefined) {
-    for (const [each, last] of store.lastShow) {
-      if (last + 2 * LEG < packet.at) store.lastShow.delete(each);
-    }
-    if (store.lastShow.size >= AT_ONCE && !store.isFile) store.skipped.add(key);
-    else store.skipped.delete(key);
-  }
-  const show = before === undefined ? packet.at : Math.max(packet.at, before + GAP);
-  packet.show = store.skipped.has(key) || (!store.isFile && show > packet.at + LONGEST_DELAY)
-    ? null : show;
-  if (packet.show !== null) store.lastShow.set(key, show);
-  if (store.skipped.size > 5000) store.skipped.clear();
+/**
+ * @param {any[]} shown
+ * @param {any} packet
+ */
+function showInOrder(shown, packet) {
+  let index = shown.length;
+  while (index > 0 && shown[index - 1].show > packet.show) index -= 1;
+  shown.splice(index, 0, packet);
 }
 
-/** The scene that was true at a moment. */
-export function sceneAt(store, at) {
-  const { scenes } = store;
+/**
+ * The last of things in order of time that is not later than a moment: its index, or -1.
+ * @param {any[]} things
+ * @param {number} at
+ * @param {"at" | "show"} [when]
+ */
+export function lastBefore(things, at, when = "at") {
   let low = 0;
-  let high = scenes.length;
+  let high = things.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (scenes[middle].at <= at) low = middle + 1; else high = middle;
+    if (things[middle][when] <= at) low = middle + 1; else high = middle;
   }
-  return scenes[Math.max(0, low - 1)] ?? null;
+  return low - 1;
 }
 
-/** How long all steps of a packet take on the picture. */
-export function duration(packet) {
-  return Math.max(1, packet.steps.length) * 2 * LEG + 1;
+/**
+ * The scene that was true at a moment.
+ * @param {Store} store
+ * @param {number} at
+ */
+export function sceneAt(store, at) {
+  return store.scenes[Math.max(0, lastBefore(store.scenes, at))] ?? null;
 }
 
-/** The last moment that there is something to see of. */
+/**
+ * The last moment that there is something to see of.
+ * @param {Store} store
+ */
 export function lastMoment(store) {
-  const last = store.packets.at(-1);
-  return Math.max(store.end, last?.show != null ? last.show + duration(last) : 0);
+  const last = store.shown.at(-1);
+  return Math.max(store.end, last === undefined ? 0 : last.show + duration(last));
 }
 
-/** Packets before a moment, and how many of them were shown: `[shown, all]`. */
+/**
+ * Packets between two moments, and how many of them were shown: `[shown, all]`.
+ * @param {Store} store
+ * @param {number} from
+ * @param {number} to
+ */
 export function shownOf(store, from, to) {
   let all = 0;
   let shown = 0;
-  for (let index = store.packets.length - 1; index >= 0; index -= 1) {
+  for (let index = lastBefore(store.packets, to); index >= 0; index -= 1) {
     const packet = store.packets[index];
     if (packet.at < from) break;
-    if (packet.at > to) continue;
     all += 1;
-    shown += packet.show !== null;
+    shown += packet.show === null ? 0 : 1;
   }
   // The switch tells of some packets only when there are many: it has counted all.
-  const last = store.numbers.findLast((each) => each.at <= to);
-  const first = store.numbers.findLast((each) => each.at <= from) ?? store.numbers[0];
+  const last = store.numbers[lastBefore(store.numbers, to)];
+  const first = store.numbers[Math.max(0, lastBefore(store.numbers, from))];
   if (last && last !== first) all = Math.max(all, handled(last) - handled(first));
   return [shown, all];
 }
 
-/** How many packets the switch had handled when these numbers were taken. */
+/**
+ * How many packets the switch had handled when these numbers were taken.
+ * @param {any} numbers
+ * @returns {number}
+ */
 export function handled(numbers) {
   return Object.values(numbers.packets).reduce((sum, count) => sum + count, 0);
 }
 
-/** The address of an endpoint: without its port and brackets. */
-export function addressOf(place) {
-  if (place.startsWith("[")) return place.slice(1, place.indexOf("]"));
-  return place.split(":").length > 2 ? place : place.split(":")[0];
-}
-
+/**
+ * @param {any[]} list
+ * @param {number} most
+ */
 function trim(list, most) {
-  if (list.length > most) list.splice(0, list.length - most);
+  // In blocks: to move thousands of things for each one that comes would take the frame's time.
+  if (list.length > most + most / 10) list.splice(0, list.length - most);
 }
