@@ -66,6 +66,14 @@ _recording_option = click.option(
     type=click.Path(path_type=Path, allow_dash=True),
     help="A recording (run --record, replay --record), or - for stdin.",
 )
+_example_option = click.option(
+    "--example",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="example",
+    type=click.Choice(list(examples.RECORDINGS)),
+    help=f"A recording that comes with lb-switch: {', '.join(examples.RECORDINGS)}.",
+)
 _connection_option = click.option(
     "--connection",
     metavar="WHICH",
@@ -100,11 +108,7 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
             default=0.0,
             help="Begin so long after the recording began.",
         ),
-        click.option(
-            "--example",
-            is_flag=True,
-            help="Play back the recording that comes with lb-switch, to try it.",
-        ),
+        _example_option,
         click.option(
             "--from",
             "source",
@@ -121,13 +125,15 @@ def _with_source(command: Callable[..., None]) -> Callable[..., None]:
     """Turn --from and --example into one `source`.  Bad usage is told."""
 
     @functools.wraps(command)
-    def resolved(source: Path | None, example: bool, **others: Any) -> None:
+    def resolved(source: Path | None, example: str | None, **others: Any) -> None:
         context = click.get_current_context()
-        if example and source is not None:
+        if example is not None and source is not None:
             raise click.UsageError("--example brings its own recording: leave out --from.", context)
-        if source is None and not example:
-            raise click.UsageError("Missing option '--from' (or try --example).", context)
-        command(source=examples.RECORDING if source is None else source, **others)
+        if source is None:
+            if example is None:
+                raise click.UsageError("Missing option '--from' (or try --example).", context)
+            source = examples.recording(example)
+        command(source=source, **others)
 
     return resolved
 
@@ -210,31 +216,32 @@ def ladder(ascii_only: bool, source: Path, mermaid: bool, svg: Path | None, **pl
 
 
 @command.command("page", short_help="Put a recording and its page into one HTML file.")
-@click.option("--example", is_flag=True, help="Show the recording that comes with lb-switch.")
+@_example_option
 @_recording_option
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    required=True,
-    help="The HTML file that is written.",
+    help="The HTML file that is written; by default named like the recording, in this folder.",
 )
 @_connection_option
 @_with_source
-def page(source: Path, output: Path, connection: str) -> None:
+def page(source: Path, output: Path | None, connection: str) -> None:
     """Write a page that plays a recording: packets that move, and what is said of each.
 
     It is one file, which any browser opens without a server, without a network and without root.
 
     \b
     Examples:
-      lb-switch explain page --example -o story.html
+      lb-switch explain page --example failover
       lb-switch explain page --from rec.jsonl -o story.html
     """  # noqa: D301
     from lb_switch.explain.selection import Selection
     from lb_switch.web import single_file
 
+    if output is None:
+        output = Path(f"{'story' if str(source) == '-' else source.stem}.html")
     output_files.check([source], [output])
     with _recording(source) as recording:
         records = Selection(connection=connection).of(recording)
@@ -243,6 +250,7 @@ def page(source: Path, output: Path, connection: str) -> None:
         except single_file.TooLongError as error:
             raise CommandError(str(error)) from None
     output_files.write_text(output, text)
+    click.echo(f"{output}: open it with a browser")
 
 
 @command.command("choice", short_help="Show what another scheduler would have chosen.")
@@ -266,7 +274,7 @@ def page(source: Path, output: Path, connection: str) -> None:
     required=True,
     help="This connection: its number, its client's ADDRESS:PORT, address or name.",
 )
-@click.option("--example", is_flag=True, help="Ask the recording that comes with lb-switch.")
+@_example_option
 @_recording_option
 @_with_source
 def choice(
