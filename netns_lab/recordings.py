@@ -108,11 +108,11 @@ def syn_flood(lab: Lab) -> None:
 RECORDINGS = {
     "transfer": Recording(scenery.topology("transfer", "", scenery.web()), transfer),
     "failover": Recording(
-        scenery.topology("failover", "", scenery.web(("s1", "s2"), check="http")),
+        scenery.topology("failover", "", scenery.web(check="http")),
         failover,
         {"check_interval": 0.5},
     ),
-    "drain": Recording(scenery.topology("drain", "", scenery.web(("s1", "s2"))), drain),
+    "drain": Recording(scenery.topology("drain", "", scenery.web()), drain),
     "one-arm": Recording(with_health(ONE_ARM, "none"), one_arm),
     "path-mtu": Recording(with_health(NARROW, "none"), path_mtu),
     "syn-flood": Recording(

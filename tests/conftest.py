@@ -1,3 +1,3 @@
 """What every test has at hand."""
 
-pytest_plugins = ["netns_lab.pytest_plugin"]
+pytest_plugins = ["netns_lab.pytest_plugin", "tests.support.browser"]

@@ -32,8 +32,10 @@ export function drawPackets(parent, store, at, { chosen, followed, choose }) {
 function line(packet, scene, choose) {
   const [step] = packet.steps;
   const leg = step.inward ? step.left ?? step.right : step.right ?? step.left;
-  const ends = [called(scene, step.client), step.server ? called(scene, step.server) : "switch"];
-  if (!step.inward) ends.reverse();
+  const client = called(scene, step.client);
+  const server = step.server ? called(scene, step.server) : "real server";
+  const ends = [step.left ? client : "switch", step.right ? server : "switch"];
+  if (!leg.rightwards) ends.reverse();
   const bad = leg.ends || leg.what.startsWith("RST");
   const number = packet.number === null ? "own" : `#${packet.number}`;
   const words = `${number} ${leg.what}  ${ends.join(" → ")}${step.note ? `  (${step.note})` : ""}`;

@@ -16,6 +16,7 @@ const kept = document.getElementById("recording");
 const source = kept ? fileSource(JSON.parse(kept.textContent ?? "")) : liveSource();
 const store = makeStore();
 store.isFile = source.isFile;
+document.documentElement.classList.toggle("recording", source.isFile);
 const clock = makeClock(store);
 const find = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const reduced = window.matchMedia("(prefers-reduced-motion: reduce)");
@@ -30,7 +31,10 @@ const app = {
   source,
   followed: /** @type {number | null} */ (null),
   chosen: /** @type {[string, any] | null} */ (null),
-  presentation: { number: /** @type {number | null} */ (null), from: 0, until: 0 },
+  presentation: {
+    number: /** @type {number | null} */ (null), group: /** @type {string | null} */ (null),
+    from: 0, until: 0,
+  },
   choose(/** @type {string} */ kind, /** @type {any} */ name) {
     app.chosen = [kind, name];
     history.replaceState(null, "", `#${kind}=${encodeURIComponent(name)}`);
@@ -61,7 +65,7 @@ const app = {
   isPresented: () => document.documentElement.classList.contains("presentation"),
   present() {
     document.documentElement.classList.toggle("presentation");
-    app.presentation.number = null;
+    Object.assign(app.presentation, { number: null, group: null });
   },
 };
 
@@ -133,6 +137,7 @@ function frame(now) {
   const only = app.followed ?? (app.isPresented() ? presented(app.presentation, store, at) : null);
   const packets = drawStage(stage, at, {
     only,
+    group: app.isPresented() ? app.presentation.group : null,
     reduced: reduced.matches,
     isFollowed: app.followed !== null,
     scale: app.isPresented() ? PRESENTED : 1,

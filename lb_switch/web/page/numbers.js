@@ -22,7 +22,7 @@ const MOST_CURVES = 12;
 export function drawNumbers(parent, store, at) {
   const all = store.numbers.slice(0, lastBefore(store.numbers, at) + 1);
   if (all.length < 2) {
-    const words = store.isFile ? "A recording has packets, not numbers over time." : "They come in a moment.";
+    const words = "They come in a moment.";
     reconcile(parent, [words], (each) => each, (each) => html("p", { class: "quiet" }, each));
     return;
   }

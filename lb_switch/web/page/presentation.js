@@ -19,6 +19,7 @@ export function presented(presentation, store, at) {
   if (!stays) {
     const next = underWay.find((each) => each.connection !== null);
     presentation.number = next?.connection ?? null;
+    presentation.group = next?.group ?? presentation.group;
     presentation.from = at;
   }
   // A pause between two packets is no end.

@@ -2,6 +2,15 @@
 
 import { addressOf } from "./places.js";
 
+/** @typedef {(step: any) => string} Wire which wire of a client a step goes along */
+/** @type {Wire} */
+const OF_ADDRESS = (step) => addressOf(step.client);
+/**
+ * In a recording each packet is shown: clients without a name, a flood perhaps, share a wire.
+ * @type {Wire}
+ */
+const OF_NAME = (step) => step.clientName;
+
 /** Seconds of the picture that a packet takes for one leg, and inside the switch. */
 export const LEG = 0.55;
 export const INSIDE = 0.4;
@@ -66,11 +75,12 @@ export function place(schedule, packet) {
     if (last.size >= AT_ONCE) skipped.add(key);
     else skipped.delete(key);
   }
-  const show = Math.max(after(before, packet), onWire(wires, packet));
+  const wire = wireOf(packet, OF_ADDRESS);
+  const show = Math.max(after(before, packet), free(wires, wire));
   packet.show = skipped.has(key) || show > packet.at + LONGEST_DELAY ? null : show;
   if (packet.show !== null) {
     last.set(key, packet);
-    wires.set(wireOf(packet), packet.show);
+    wires.set(wire, packet.show);
   }
   if (skipped.size > 5000) skipped.clear();
   if (wires.size > 5000) wires.clear();
@@ -92,26 +102,35 @@ export function tell(messages) {
     real = Math.max(real, message.at);
     if (message.kind === "packet") {
       message.at = now;
+      const wire = wireOf(message, OF_NAME);
       now = Math.max(
-        after(last.get(keyOf(message)), message), onWire(wires, message), shown + RECORDED_GAP,
+        after(last.get(keyOf(message)), message), free(wires, wire), shown + RECORDED_GAP,
       );
       shown = message.show = now;
-      wires.set(wireOf(message), now);
+      wires.set(wire, now);
       last.set(keyOf(message), message);
     }
     message.at = now;
   }
 }
 
-/** @param {any} packet */
-function wireOf(packet) {
+/**
+ * The wire that a packet is first on, and which way.
+ * @param {any} packet
+ * @param {Wire} of
+ */
+function wireOf(packet, of) {
   const [step] = packet.steps;
-  return step === undefined ? "" : `${addressOf(step.client)} ${step.inward}`;
+  return step === undefined ? "" : `${of(step)} ${step.inward}`;
 }
 
-/** @param {Map<string, number>} wires @param {any} packet */
-function onWire(wires, packet) {
-  return (wires.get(wireOf(packet)) ?? -Infinity) + GAP;
+/**
+ * When a wire is free again.
+ * @param {Map<string, number>} wires
+ * @param {string} wire
+ */
+function free(wires, wire) {
+  return (wires.get(wire) ?? -Infinity) + GAP;
 }
 
 /** @param {any} packet */

@@ -23,7 +23,7 @@ export function makeStage(parent, store, choose) {
   parent.append(root);
   return {
     store, choose, root, wires, fixed, clients, groups, servers, front,
-    tokens: new Map(), scene: null, clientKey: "", places: layout({ groups: [], hosts: {} }, []),
+    tokens: new Map(), scene: null, key: "", places: layout({ groups: [], hosts: {} }, []),
   };
 }
 
@@ -31,19 +31,23 @@ export function makeStage(parent, store, choose) {
  * Draw a moment.
  * @param {ReturnType<typeof makeStage>} stage
  * @param {number} at
- * @param {{only: number | null, reduced: boolean, isFollowed: boolean, scale: number}} how `only`:
- *   the number of the only connection to show
+ * @param {{only: number | null, group: string | null, reduced: boolean, isFollowed: boolean,
+ *   scale: number}} how `only`: the number of the only connection to show, `group`: the name of the
+ *   only virtual server
  */
 export function drawStage(stage, at, how) {
   const scene = sceneAt(stage.store, at);
   if (scene === null) return [];
   const clients = clientsOf(scene, stage.store.packets);
-  const clientKey = clients.join();
-  if (stage.scene !== scene || stage.clientKey !== clientKey) {
+  const key = `${clients.join()} ${how.group}`;
+  if (stage.scene !== scene || stage.key !== key) {
     stage.scene = scene;
-    stage.clientKey = clientKey;
-    stage.places = layout(scene, clients);
-    drawNetwork(stage, scene);
+    stage.key = key;
+    const groups = scene.groups.filter((/** @type {any} */ each) =>
+      how.group === null || each.name === how.group);
+    const drawn = groups.length ? { ...scene, groups } : scene;
+    stage.places = layout(drawn, clients);
+    drawNetwork(stage, drawn);
   }
   const packets = travelling(stage.store, at, how.only);
   drawTokens(stage, packets, at, how);

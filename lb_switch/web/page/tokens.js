@@ -8,7 +8,7 @@ import { lastBefore } from "./store.js";
 const NARROWEST = 124;
 /** Requests run above the wire, answers below it: they meet, and both can be read. */
 const BESIDE = 22;
-/** What a packet in the switch, with both its addresses, is higher. */
+/** How much higher a packet is with one more line: in the switch it has both its addresses. */
 const TALLER = 16;
 /** Seconds after which no packet is still on its way. */
 const LONGEST = 30;
@@ -89,8 +89,8 @@ export function tokenAt(places, packet, step, since, { reduced, scale }) {
   const arrived = part >= 1 && leg.ends;
   part = Math.min(1, part);
   if (reduced) part = arrived ? 1 : 0.5;
-  const width = scale * (inside ? widthOf(leg.what, first.address, last.address)
-    : widthOf(leg.what, leg.address));
+  const width = scale * (inside ? widthOf(leg.what, first.address, last.address, last.also)
+    : widthOf(leg.what, leg.address, leg.also));
   const levels = isInward ? [client, server] : [server, client];
   let ends = side === "left" ? edges(CLIENT.x + CLIENT.width, SWITCH.x, width)
     : edges(SWITCH.x + SWITCH.width, SERVER.x, width);
@@ -102,11 +102,13 @@ export function tokenAt(places, packet, step, since, { reduced, scale }) {
   const along = isInward ? part : 1 - part;
   return {
     x: ends[0] + (ends[1] - ends[0]) * along,
-    y: y + beside - (inside && isInward ? scale * TALLER : 0),
+    y: y + beside - (isInward ? scale * TALLER * ((inside ? 1 : 0) + ((inside ? last : leg).also ? 1 : 0)) : 0),
     width,
     what: leg.what,
     address: arrived && step.note ? `✗ ${step.note}` : inside ? first.address : leg.address,
     becomes: inside && first.address !== last.address ? last.address : "",
+    // Full NAT changes both ends.
+    also: inside ? last.also : leg.also,
     kind: leg.ends || leg.what.startsWith("RST") ? "bad"
       : packet.reason === "own" || (packet.verdict === "reply" && step !== packet.steps[0]) ? "own"
         : inside ? "inside" : side === "right" ? "rip" : "vip",
@@ -143,16 +145,19 @@ function drawToken(stage, key, packet, token, { isFollowed, scale }) {
     drawn = makeToken(stage, packet);
     stage.tokens.set(key, drawn);
   }
-  const now = `${token.what}|${token.address}|${token.becomes}|${token.kind}|${isFollowed}`;
+  const now = `${token.what}|${token.address}|${token.becomes}|${token.also}|${token.kind}|${isFollowed}`;
   if (drawn.now !== now) {
     drawn.now = now;
     const wide = Math.max(token.width / scale, 7.4 * Math.min(34, token.address.length) + 14);
     drawn.what.textContent = shortened(token.what, 22);
     drawn.address.textContent = shortened(token.address, 34);
     drawn.becomes.textContent = token.becomes && `→ ${shortened(token.becomes, 34)}`;
+    const arrow = token.becomes ? "→ " : "";
+    drawn.also.textContent = token.also && `${arrow}${shortened(token.also, 34)}`;
+    drawn.also.setAttribute("y", token.becomes ? 45 : 29);
     drawn.box.setAttribute("width", wide);
     drawn.box.setAttribute("x", -wide / 2);
-    drawn.box.setAttribute("height", token.becomes ? 40 + TALLER : 40);
+    drawn.box.setAttribute("height", 40 + (token.becomes ? TALLER : 0) + (token.also ? TALLER : 0));
     drawn.element.setAttribute("class", `token clickable ${token.kind} ${token.becomes ? "changing" : ""}`
       + `${isFollowed ? " followed" : ""}`);
   }
@@ -166,11 +171,12 @@ function makeToken(stage, packet) {
   const address = svg("text", { class: "address", y: 13, "text-anchor": "middle" });
   const becomes = svg("text", { class: "address becomes", y: 29, "text-anchor": "middle" });
   const box = svg("rect", { y: -20, rx: 8 });
-  const element = svg("g", {}, box, what, address, becomes);
+  const also = svg("text", { class: "address becomes", "text-anchor": "middle" });
+  const element = svg("g", {}, box, what, address, becomes, also);
   element.addEventListener("click", () => {
     if (packet.number !== null) stage.choose("packet", packet.number);
     else if (packet.connection !== null) stage.choose("connection", packet.connection);
   });
   stage.front.append(element);
-  return { element, box, what, address, becomes, now: "" };
+  return { element, box, what, address, becomes, also, now: "" };
 }
