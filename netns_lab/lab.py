@@ -395,6 +395,10 @@ class Lab:
             time.sleep(readiness.PAUSE)
         return address
 
+    def end_page(self) -> None:
+        """End what `start_page` began."""
+        end_recorded(each for each in self.processes() if each.host == PAGE)
+
     def _changing(self) -> contextlib.AbstractContextManager[State]:
         return _changing_or_gone(self.directory, self.prefix)
 

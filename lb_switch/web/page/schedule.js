@@ -53,7 +53,7 @@ export function makeSchedule() {
     last: new Map(),
     /** @type {Set<unknown>} connections that are not shown */
     skipped: new Set(),
-    /** @type {Map<string, number>} when the last packet of a client, and one way, was seen */
+    /** @type {Map<string, number[]>} when packets of a client are seen that go one way */
     wires: new Map(),
   };
 }
@@ -76,11 +76,11 @@ export function place(schedule, packet) {
     else skipped.delete(key);
   }
   const wire = wireOf(packet, OF_ADDRESS);
-  const show = Math.max(after(before, packet), free(wires, wire));
+  const show = free(wires, wire, after(before, packet));
   packet.show = skipped.has(key) || show > packet.at + LONGEST_DELAY ? null : show;
   if (packet.show !== null) {
     last.set(key, packet);
-    wires.set(wire, packet.show);
+    take(wires, wire, packet.show, packet.at);
   }
   if (skipped.size > 5000) skipped.clear();
   if (wires.size > 5000) wires.clear();
@@ -103,11 +103,11 @@ export function tell(messages) {
     if (message.kind === "packet") {
       message.at = now;
       const wire = wireOf(message, OF_NAME);
-      now = Math.max(
-        after(last.get(keyOf(message)), message), free(wires, wire), shown + RECORDED_GAP,
-      );
+      now = free(wires, wire, Math.max(
+        after(last.get(keyOf(message)), message), shown + RECORDED_GAP,
+      ));
       shown = message.show = now;
-      wires.set(wire, now);
+      take(wires, wire, now, now);
       last.set(keyOf(message), message);
     }
     message.at = now;
@@ -125,12 +125,29 @@ function wireOf(packet, of) {
 }
 
 /**
- * When a wire is free again.
- * @param {Map<string, number>} wires
+ * The first moment from `wanted` on at which a wire is free.
+ * @param {Map<string, number[]>} wires
  * @param {string} wire
+ * @param {number} wanted
  */
-function free(wires, wire) {
-  return (wires.get(wire) ?? -Infinity) + GAP;
+function free(wires, wire, wanted) {
+  let moment = wanted;
+  for (const each of wires.get(wire) ?? []) {
+    if (each > moment - GAP && each < moment + GAP) moment = each + GAP;
+  }
+  return moment;
+}
+
+/**
+ * @param {Map<string, number[]>} wires
+ * @param {string} wire
+ * @param {number} moment at which it is taken
+ * @param {number} now before which nobody asks
+ */
+function take(wires, wire, moment, now) {
+  const taken = (wires.get(wire) ?? []).filter((each) => each > now - GAP);
+  taken.push(moment);
+  wires.set(wire, taken.sort((one, other) => one - other));
 }
 
 /** @param {any} packet */
