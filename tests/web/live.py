@@ -16,6 +16,7 @@ from lb_switch.engine.switch import Switch
 from lb_switch.health.checks import HealthChecks
 from lb_switch.web.app import application
 from lb_switch.web.feed import Feed
+from lb_switch.web.lab import Lab
 from tests.cli.conftest import served
 from tests.control.live import Live, web
 from tests.support.waiting import wait_until
@@ -43,9 +44,11 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser_of(folder: Path, *, read_only: bool = False) -> Iterator[Page]:
+def browser_of(
+    folder: Path, *, read_only: bool = False, config: str | None = None, lab: Lab | None = None
+) -> Iterator[Page]:
     """Serve a switch and its page, and enter that."""
-    live = Live(folder / "lb.toml", web())
+    live = Live(folder / "lb.toml", config or web())
     no_loop: Any = None
     health = HealthChecks(live.switch, no_loop, say=print, complain=print)
     verbs = Verbs(live.switch, 0.0, health, Changes(live.operations))
@@ -56,7 +59,7 @@ def browser_of(folder: Path, *, read_only: bool = False) -> Iterator[Page]:
 
         feed = Feed(connect)
         feed.start()
-        app = application(feed, connect, {HOST}, PORT, TOKEN, read_only=read_only)
+        app = application(feed, connect, {HOST}, PORT, TOKEN, read_only=read_only, lab=lab)
         try:
             with TestClient(app, base_url=f"http://{HOST}") as browser:
                 assert browser.get(f"/?token={TOKEN}").status_code == 200

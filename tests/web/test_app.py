@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +16,7 @@ from starlette.testclient import TestClient
 from lb_switch.control.client import ControlClient
 from lb_switch.web.app import application
 from lb_switch.web.feed import Feed
+from lb_switch.web.lab import RefusedError
 from tests.support.dialogue import Dialogue
 from tests.web.live import Page, browser_of
 
@@ -104,6 +109,68 @@ def test_metrics_equal_what_show_says(page: Page) -> None:
         there = (("direction", "to_server"), *place)
         assert found["lb_switch_real_server_bytes_total", *there] == server["to_server"]["bytes"]
         assert found["lb_switch_real_server_up", *place] == 1
+
+
+def test_promtool_is_content_with_a_thousand_real_servers(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
+            pytest.fail("CI must be able to run this: promtool is missing", pytrace=False)
+        pytest.skip("promtool is missing (scripts/setup test)")
+    servers = "".join(
+        f'  [[virtual_server.real_server]]\n  address = "10.{2 + n // 250}.2.{n % 250 + 1}:80"\n'
+        for n in range(1000)
+    )
+    group = '[[virtual_server]]\nname = "web"\naddress = "10.0.1.100:80"\n'
+    with browser_of(tmp_path, config=group + servers) as page:
+        Dialogue(page.switch, ("10.0.1.11", 40000), ("10.0.1.100", 80)).handshake()
+        text = page.browser.get("/metrics").text
+    assert text.count("lb_switch_real_server_up{") == 1000
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+class ALab:
+    """Remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def state(self) -> dict[str, Any]:
+        return {"machines": [], "virtual_servers": ["web"]}
+
+    def act(self, wanted: Mapping[str, Any]) -> list[str]:
+        self.asked.append(dict(wanted))
+        if wanted.get("act") != "kill":
+            raise RefusedError("the lab knows no such act")
+        return ["s1: the server is killed (SIGKILL)"]
+
+
+def test_acts_on_a_lab(tmp_path: Path) -> None:
+    lab = ALab()
+    with browser_of(tmp_path, lab=lab) as page:
+        assert page.browser.get("/settings").json() == {"readOnly": False, "lab": True}
+        assert page.browser.get("/lab").json() == lab.state()
+        done = page.browser.post("/lab", json={"act": "kill", "host": "s1"}, headers=HEADERS)
+        assert done.json() == {"done": ["s1: the server is killed (SIGKILL)"]}
+        refused = page.browser.post("/lab", json={"act": "burn"}, headers=HEADERS)
+        assert (refused.status_code, refused.json()) == (
+            409,
+            {"refused": "the lab knows no such act"},
+        )
+        assert page.browser.post("/lab", content=b"[]", headers=HEADERS).status_code == 400
+        foreign = {**HEADERS, "origin": "http://127.0.0.1:8481"}
+        strange = page.browser.post("/lab", json={"act": "kill", "host": "s2"}, headers=foreign)
+        assert strange.status_code == 403
+    assert lab.asked == [{"act": "kill", "host": "s1"}, {"act": "burn"}]
+    with browser_of(tmp_path, lab=lab, read_only=True) as page:
+        refused = page.browser.post("/lab", json={"act": "kill", "host": "s1"}, headers=HEADERS)
+        assert refused.status_code == 403
+    with browser_of(tmp_path) as page:
+        assert page.browser.get("/lab").status_code == 404
+    assert len(lab.asked) == 2
 
 
 def test_metrics_without_a_switch_are_an_error(tmp_path: Path) -> None:
