@@ -8,8 +8,8 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 
 from lb_switch.health.check import CheckKind, Target
-from lb_switch.health.probes import http, https, icmp, tcp, tls
-from lb_switch.health.probes.failure import ProbeFailedError
+from lb_switch.health.probes import http, https, icmp, tcp
+from lb_switch.health.probes.failure import OwnTroubleError, ProbeFailedError
 from lb_switch.health.tracker import ProbeResult
 
 PROBES: Mapping[CheckKind, Callable[[Target], Awaitable[str]]] = {
@@ -22,7 +22,6 @@ PROBES: Mapping[CheckKind, Callable[[Target], Awaitable[str]]] = {
 
 LOCAL_TROUBLE = frozenset(
     {
-        errno.EACCES,
         errno.EADDRINUSE,
         errno.EADDRNOTAVAIL,
         errno.EAFNOSUPPORT,
@@ -33,8 +32,9 @@ LOCAL_TROUBLE = frozenset(
         errno.EPERM,
     }
 )
-"""The probe never left this machine: permissions, a local firewall, no descriptor, port or memory.
-That says nothing about the real server."""
+"""The probe never left this machine: a local firewall, no descriptor, port or memory.  That says
+nothing about the real server.  Not EACCES: so says a prohibit route, an administrator's ICMPv6
+error or a policy about the way to it, which clients' packets take as well."""
 
 
 async def probe(target: Target) -> ProbeResult:
@@ -58,7 +58,7 @@ async def probe(target: Target) -> ProbeResult:
         finding = f"timeout after {target.timeout} s"
     except OSError as error:
         finding = _explained(error)
-        if error.errno in LOCAL_TROUBLE or isinstance(error, tls.ContextError):
+        if error.errno in LOCAL_TROUBLE or isinstance(error, OwnTroubleError):
             passed, finding = None, f"cannot probe: {finding}"
     except Exception as error:
         # A bug of ours is no evidence against anybody.

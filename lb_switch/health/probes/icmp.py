@@ -16,6 +16,7 @@ import struct
 from lb_switch.engine.packet import icmp
 from lb_switch.engine.packet.checksum import internet_checksum
 from lb_switch.health.check import Target
+from lb_switch.health.probes.failure import OwnTroubleError
 
 _HEADER = struct.Struct("!BBHHH")
 """Type, code, checksum, identifier, sequence number."""
@@ -72,7 +73,11 @@ def _open(version: int) -> socket.socket:
     try:
         return socket.socket(family, socket.SOCK_RAW, protocol)
     except PermissionError:
+        pass
+    try:
         return socket.socket(family, socket.SOCK_DGRAM, protocol)
+    except PermissionError as error:
+        raise OwnTroubleError(error.errno, error.strerror) from None
 
 
 def _without_ip_header(message: bytes, version: int, raw: bool) -> bytes:

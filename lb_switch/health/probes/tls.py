@@ -6,7 +6,6 @@ bytes on the wire are counted, in the handshake and behind it, and other probes 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -15,7 +14,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lb_switch.health.check import Target
-from lb_switch.health.probes.failure import ProbeFailedError
+from lb_switch.health.probes.failure import OwnTroubleError, ProbeFailedError
+from lb_switch.health.probes.wire import Wire
 
 MAX_HANDSHAKE = 256 * 1024
 """Bytes on the wire; a chain of certificates may have 100 KiB in OpenSSL."""
@@ -35,10 +35,6 @@ _OTHER_NAME = frozenset({62, 63, 64})
 T = TypeVar("T")
 
 
-class ContextError(OSError):
-    """The prober's own side cannot be set up: no finding about the server."""
-
-
 def begins_record(start: bytes) -> bool:
     """Whether bytes are the beginning of an alert's or a handshake's record."""
     return len(start) >= 2 and start[0] in (_ALERT, _HANDSHAKE) and start[1] == 3
@@ -50,8 +46,7 @@ async def connect(target: Target, max_bytes: int) -> Stream:
     `max_bytes` may come behind the handshake.
     """
     context = _context_of(target)
-    reader, writer = await asyncio.open_connection(str(target.ip), target.port)
-    stream = Stream(context, target.host or str(target.ip), reader, writer)
+    stream = Stream(context, target.host or str(target.ip), await Wire.open(target))
     try:
         await stream.shake_hands()
     except BaseException:
@@ -63,15 +58,13 @@ async def connect(target: Target, max_bytes: int) -> Stream:
 
 async def answers_hello(target: Target) -> bool:
     """Whether a server answers a client's hello as TLS does.  Raises OSError."""
-    reader, writer = await asyncio.open_connection(str(target.ip), target.port)
+    wire = await Wire.open(target)
     try:
-        stream = Stream(_context(False, "", 0), target.host or str(target.ip), reader, writer)
-        stream.say_hello()
-        return begins_record(await reader.readexactly(2))
-    except asyncio.IncompleteReadError:
-        return False
+        Stream(_context(False, "", 0), target.host or str(target.ip), wire).say_hello()
+        start = await wire.read(2)
+        return begins_record(start if len(start) != 1 else start + await wire.read(1))
     finally:
-        writer.transport.abort()
+        wire.close()
 
 
 class Stream:
@@ -81,11 +74,9 @@ class Stream:
         self,
         context: ssl.SSLContext,
         name: str,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+        wire: Wire,
     ) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._wire = wire
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         # An IP address is not sent as SNI (RFC 6066, section 3), but looked for in the certificate.
@@ -128,7 +119,7 @@ class Stream:
         with contextlib.suppress(ssl.SSLError, OSError):
             self._tls.unwrap()
         self._flush()
-        self._writer.transport.abort()
+        self._wire.close()
 
     async def _do(self, step: Callable[[], T]) -> T:
         while True:
@@ -149,8 +140,7 @@ class Stream:
                 return done
 
     async def _more(self) -> None:
-        await asyncio.sleep(0)
-        data = await self._reader.read(_STEP)
+        data = await self._wire.read(_STEP)
         if not data:
             self._incoming.write_eof()
             return
@@ -168,7 +158,7 @@ class Stream:
     def _flush(self) -> None:
         data = self._outgoing.read()
         if data:
-            self._writer.write(data)
+            self._wire.write(data)
 
 
 class _EndedError(ProbeFailedError):
@@ -183,7 +173,7 @@ def _context_of(target: Target) -> ssl.SSLContext:
         return _context(target.verify, target.ca_file if target.verify else "", changed)
     except OSError as error:
         words = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ContextError(f"ca_file {target.ca_file}: {words}") from None
+        raise OwnTroubleError(f"ca_file {target.ca_file}: {words}") from None
 
 
 @functools.lru_cache(maxsize=64)
