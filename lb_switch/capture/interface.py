@@ -14,6 +14,8 @@ from lb_switch.host.error import HostError
 if TYPE_CHECKING:
     from lb_switch.engine.servers import VirtualServer
     from lb_switch.engine.switch import Switch
+    from lb_switch.host.kept import Kept
+    from lb_switch.host.setup import HostSetup
 
 
 DEFAULT_QUEUE = 0
@@ -58,6 +60,13 @@ class LiveCapture(Capture, Protocol):
     @property
     def routed(self) -> bool:
         """Whether the host's forwarding has taken its hop of the packet at hand already."""
+
+    @property
+    def host(self) -> HostSetup | None:
+        """What it has changed on the host; None: nothing ever."""
+
+    def kept(self) -> Kept | None:
+        """Return what is to be looked after on the host; None: nothing."""
 
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make the host's rules fit these virtual servers and their real servers.

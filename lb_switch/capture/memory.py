@@ -24,6 +24,7 @@ class MemoryCapture:
     """Packets wait in `feed` order; what the switch lets out is appended to `sent`."""
 
     name = "memory"
+    host = None
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -45,6 +46,9 @@ class MemoryCapture:
     def open(self) -> None:
         """Create the file descriptor that tells whether packets wait."""
         self._ready = os.eventfd(len(self._waiting), os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+
+    def kept(self) -> None:
+        """There is nothing to look after."""
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while packets wait."""

@@ -11,6 +11,7 @@ import os
 import socket
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ from lb_switch.host.view import read
 if TYPE_CHECKING:
     from lb_switch.engine.servers import VirtualServer
     from lb_switch.engine.switch import Switch
+    from lb_switch.host.kept import Kept
 
 _QUEUE_LENGTH = 16_384
 """Packets the kernel holds for us."""
@@ -79,7 +81,7 @@ class NfqueueCapture:
         """Packets not let go unchanged, as they are to a VIP (or snat address) and would return."""
         self._virtual_servers = tuple(virtual_servers)
         self._services = Services()
-        self._host = HostSetup(state_directory)
+        self.host = HostSetup(state_directory)
         self._queue: Any = None
         self._socket: QueueSocket | None = None
         self._raw: dict[int, socket.socket] = {}
@@ -106,7 +108,7 @@ class NfqueueCapture:
         """Bind the queue, then install the rules that fill it.  Raises CaptureError."""
         require_net_admin(self.name)
         try:
-            self._host.acquire()
+            self.host.acquire()
             self._open_queue()
             for family in (socket.AF_INET, socket.AF_INET6):
                 self._raw[family] = _raw_socket(family)
@@ -139,12 +141,17 @@ class NfqueueCapture:
         """Make rules, routes and proxy neighbours fit.  Raises CaptureError."""
         services = self._services.of(virtual_servers)
         host = read()
-        self._host.apply(
-            plan_nfqueue(services, host, self.queue, own_addresses=self._own_addresses)
+        planner = partial(
+            plan_nfqueue, services, queue=self.queue, own_addresses=self._own_addresses
         )
+        self.host.apply(planner(host), planner)
         self._captured = frozenset(
             ip.packed for s in services for ip in s.captured if not host.is_local(ip)
         )
+
+    def kept(self) -> Kept | None:
+        """Return what is to be looked after: chains, routes, proxy neighbours, parameters."""
+        return self.host.kept()
 
     def fileno(self) -> int:
         """Return the netlink socket's file descriptor."""
@@ -259,7 +266,7 @@ class NfqueueCapture:
 
     def close(self) -> None:
         """Remove the rules, then unbind the queue."""
-        self._host.release()
+        self.host.release()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from lb_switch.host.view import read
 if TYPE_CHECKING:
     from lb_switch.engine.servers import VirtualServer
     from lb_switch.engine.switch import Switch
+    from lb_switch.host.kept import Kept
 
 VNET_HEADER = 10
 """Bytes of struct virtio_net_hdr before each packet."""
@@ -70,7 +72,7 @@ class TunCapture:
         """Packets not passed, as they are to a VIP (or snat address) and would return at once."""
         self._virtual_servers = tuple(virtual_servers)
         self._services = Services()
-        self._host = HostSetup(state_directory)
+        self.host = HostSetup(state_directory)
         self._tun: Any = None
         self._fd = -1
         self._address = ""
@@ -84,7 +86,7 @@ class TunCapture:
         """Create the device, then route the VIPs and the replies to it.  Raises CaptureError."""
         require_net_admin(self.name)
         try:
-            self._host.acquire()
+            self.host.acquire()
             self._open_device()
             host = read().without(self.device)
             self._address, self._table = free_address(host), free_table(host)
@@ -133,9 +135,15 @@ class TunCapture:
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make routes, rules and proxy neighbours fit.  Raises CaptureError."""
         services = self._services.of(virtual_servers)
-        host = read().without(self.device)
-        self._host.apply(plan_tun(services, host, self.device, self._address, self._table))
+        planner = partial(
+            plan_tun, services, device=self.device, address=self._address, table=self._table
+        )
+        self.host.apply(planner(read().without(self.device)), planner)
         self._captured = frozenset(ip.packed for s in services for ip in s.captured)
+
+    def kept(self) -> Kept | None:
+        """Return what is to be looked after: routes, rules, proxy neighbours, parameters."""
+        return self.host.kept(self.device)
 
     def fileno(self) -> int:
         """Return the device's file descriptor."""
@@ -198,7 +206,7 @@ class TunCapture:
 
     def close(self) -> None:
         """Undo routes and rules, then remove the device."""
-        self._host.release()
+        self.host.release()
         if self._tun is not None:
             self._tun.close()
             self._tun, self._fd = None, -1

@@ -21,6 +21,7 @@ from lb_switch.stream.schema import (
     DroppedRecord,
     EndRecord,
     Header,
+    HostRecord,
     LossesRecord,
     PacketRecord,
     RealServerEntry,
@@ -38,7 +39,14 @@ _GOING_ON = {"SYN_RECV", "ESTABLISHED", "UDP"}
 _NUMBERS = {name: number for number, name in PROTOCOL_NAMES.items()}
 
 
-_OF_NO_GROUP = (EndRecord, CompleteRecord, LossesRecord, VirtualServerRecord, SettingsRecord)
+_OF_NO_GROUP = (
+    EndRecord,
+    CompleteRecord,
+    HostRecord,
+    LossesRecord,
+    VirtualServerRecord,
+    SettingsRecord,
+)
 
 
 class Recorded(NamedTuple):

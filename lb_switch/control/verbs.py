@@ -9,6 +9,8 @@ show   connections             one row per connection; with `server` or `client`
 show   health                  one row per real server: its health, and its last probe
 show   probes                  one object: the process that probes
 show   hosts                   one object: names of machines, by address
+show   host                    one object: the process that looks after the host's rules, and what
+                               is missing of them (`amiss`)
 show   stats                   one object: packets by reason, what the capture lost (`capture`:
                                counts by kind), connections in the table, and
                                `pid`, by which one run of the switch is told from the next
@@ -66,6 +68,7 @@ class Verbs:
         hosts: Callable[[], Hosts] = dict,
         hub: Hub | None = None,
         losses: Callable[[], dict[str, int]] = dict,
+        host: Callable[[float], Row] = lambda _now: {"keeper": None, "amiss": []},
     ) -> None:
         self._switch = switch
         self._started = started
@@ -77,6 +80,7 @@ class Verbs:
             "connections": lambda now: self._connections(None, None, now),
             "stats": self._stats,
             "hosts": self._host_names,
+            "host": host,
         }
         self._hub = Hub(switch, lambda: self._host_names(0.0)) if hub is None else hub
         self._verbs["subscribe"] = self._subscribe

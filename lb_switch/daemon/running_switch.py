@@ -4,6 +4,7 @@
     capture  <->  loop  <->  engine  ->  hub  ->  readers of the stream
                    |- control socket (verbs, operations)
                    |- health checks (a process of their own)
+                   |- the keeper of the host's rules (likewise)
                    |- signals: HUP reads the configuration again, INT and TERM end it
 
 Only the loop reads the clock; all else is handed `now`.
@@ -32,8 +33,11 @@ from lb_switch.daemon.surroundings import Surroundings
 from lb_switch.engine.servers import VirtualServer
 from lb_switch.engine.switch import Switch
 from lb_switch.health.checks import HealthChecks
+from lb_switch.host.error import HostError
+from lb_switch.host.keeper_process import KeeperProcess, News
 from lb_switch.stream import encode
 from lb_switch.stream.hub import SHARES, Hub
+from lb_switch.words import english as words
 
 LOSSES_SECONDS = 1.0
 """Between two looks at what the capture has lost."""
@@ -76,6 +80,7 @@ class RunningSwitch:
         secret = secrets.token_bytes(16) if port_secret is None else port_secret
         self._say, self._complain = say, complain
         self._on_serving = on_serving
+        self._on_stopping = on_stopping
         self._on_ended = on_ended
         self.switch = build(config, secret)
         self.capture = make_capture(self.switch)
@@ -84,11 +89,16 @@ class RunningSwitch:
             self.switch,
             self.capture,
             on_ready=self._ready,
-            on_stop=on_stopping,
+            on_stop=self._stopping,
             on_hangup=self._hang_up,
             clock=clock,
         )
         self.health = HealthChecks(self.switch, self.loop, say=say, complain=complain)
+        self._keeper = KeeperProcess(self.loop, self.capture.kept, self._hear_of_host, complain)
+        if self.capture.host is not None:
+            self.capture.host.around_change = self._keeper.paused
+        self._amiss: tuple[str, ...] = ()
+        """What is missing on the host, as the keeper says."""
         self._surroundings = Surroundings(self.switch, self.capture.name, complain)
         self.operations = Operations(
             self.switch,
@@ -106,6 +116,7 @@ class RunningSwitch:
             lambda: self.operations.config.hosts,
             self.hub,
             self.capture.losses,
+            self._host_row,
         )
         self._control = ControlServer(control_path, verbs)
         self._audit = InvariantCheck(self.switch, self.loop, complain) if check_invariants else None
@@ -141,8 +152,36 @@ class RunningSwitch:
         self._tidy(now)
         self._tell_losses(now)
         self._refill(now)
+        self._keeper.open(now)
         self._begin(now)
         self._on_serving()
+
+    def _stopping(self) -> None:
+        self._keeper.close()
+        self._on_stopping()
+
+    def _hear_of_host(self, news: News, now: float) -> None:
+        """Take what the keeper tells; make the rules anew where the host is another."""
+        for what in ("restored", "given_up", "amiss"):
+            if what in news:
+                self._tell_of_host(what, tuple(news[what]), now)
+        if "changed" in news:
+            try:
+                self.capture.update(self.switch.virtual_servers.values())
+            except HostError as error:
+                self._complain(f"host: the rules are as they were: {error}")
+            else:
+                self._surroundings.look_again(self.operations.config)
+                self._tell_of_host("changed", (), now)
+
+    def _tell_of_host(self, what: str, lines: tuple[str, ...], now: float) -> None:
+        if what == "amiss":
+            self._amiss = lines
+        self._complain(f"host: {words.host(what, lines)}")
+        self.hub.tell(encode.host(now, what, lines))
+
+    def _host_row(self, _now: float) -> dict[str, object]:
+        return {"keeper": self._keeper.pid, "amiss": list(self._amiss)}
 
     def _tidy(self, now: float) -> None:
         self.loop.call_at(now + TIDY_SECONDS, self._tidy)

@@ -13,6 +13,7 @@ from lb_switch.stream.schema import (
     DroppedRecord,
     EndRecord,
     Header,
+    HostRecord,
     LossesRecord,
     PacketRecord,
     ProbeRecord,
@@ -35,7 +36,7 @@ _MOST_NAMED = 6
 """Real servers that are named one by one."""
 
 
-News = ServerRecord | VirtualServerRecord | SettingsRecord | LossesRecord
+News = ServerRecord | VirtualServerRecord | SettingsRecord | LossesRecord | HostRecord
 
 
 class Story:
@@ -96,6 +97,8 @@ class Story:
             return self._group(record)
         if isinstance(record, LossesRecord):
             return words.losses(record.capture, record.counts)
+        if isinstance(record, HostRecord):
+            return words.host(record.what, record.lines)
         return words.SETTINGS_CHANGED
 
     # -- packets ---------------------------------------------------------------------------

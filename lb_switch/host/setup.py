@@ -19,22 +19,26 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lb_switch.files.private_file import Folder, HeldError, LockFile
 from lb_switch.host.error import HostError
+from lb_switch.host.kept import Kept, Planner
 from lb_switch.host.nf_tables import delete_table
 from lb_switch.host.run import run
-from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl
+from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl, key_of
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_DIRECTORY = Path("/run/lb-switch")
 _SYSCTLS = Path("/proc/sys")
 _SO_NETNS_COOKIE = 71
+_GONE = ("Cannot find device", "No such file or directory")
+"""So `ip` speaks of what has gone already, with its interface or an address: it is undone."""
 
 Undo = list[str]
 """["run", program, …], ["sysctls", path, old value, our value, …] or ["table", program, table]: how
@@ -57,6 +61,14 @@ class HostSetup:
         self._folder = Folder(directory)
         self._lock = LockFile(self.state_file.with_suffix(".lock"))
         self._done: dict[str, _Done] = {}
+        self._planner: Planner | None = None
+        self.around_change: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+        """The host is changed within it: somebody else may be looking after what was changed."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What has been done, in order."""
+        return tuple(done.step for done in self._done.values())
 
     def acquire(self) -> None:
         """Become the one switch of this namespace; take back what a killed one left behind.
@@ -84,14 +96,25 @@ class HostSetup:
             self._lock.release()
             raise HostError(f"{self.state_file}: {error.strerror}") from None
 
-    def apply(self, plan: Sequence[Step]) -> None:
+    def apply(self, plan: Sequence[Step], planner: Planner | None = None) -> None:
         """Make the host fit the plan: apply what is new in it, then undo what is no longer in it.
+
+        `planner` is what has made the plan of a view of the host, for who looks after it.
 
         Raises HostError when a step fails or cannot be written down; the host fits the plan
         before this one then, and so does the state file.
         """
+        with self.around_change():
+            self._fit(plan)
+            self._planner = planner
+
+    def kept(self, without: str = "") -> Kept | None:
+        """Return what is to be looked after; None: nothing.  `without`: the switch's own device."""
+        return None if self._planner is None else Kept(self.steps, self._planner, without)
+
+    def _fit(self, plan: Sequence[Step]) -> None:
         length = self._length()
-        wanted = {_key(step): step for step in plan}
+        wanted = {key_of(step): step for step in plan}
         new: list[str] = []
         replaced: list[tuple[_Done, Step]] = []
         try:
@@ -237,10 +260,6 @@ def _put_back(replaced: Sequence[tuple[_Done, Step]]) -> None:
             _log.warning("while undoing: %s", error)
 
 
-def _key(step: Step) -> str:
-    return step.slot or repr(step)
-
-
 def _do(step: Step, first: bool) -> None:
     match step:
         case HostChange():
@@ -308,7 +327,7 @@ def _carry_out(undo: Iterable[Undo], quiet: bool) -> None:
             elif kind == "table":
                 _delete_empty_table(*arguments)
         except (HostError, OSError) as error:
-            if not quiet:
+            if not quiet and not any(words in str(error) for words in _GONE):
                 _log.warning("while undoing: %s", error)
 
 

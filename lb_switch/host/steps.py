@@ -90,3 +90,8 @@ class FilterChain:
 
 
 Step = HostChange | Sysctl | FilterChain
+
+
+def key_of(step: Step) -> str:
+    """Return what a step is known by: its slot, or all of it."""
+    return step.slot or repr(step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lb_switch.engine.connections.connection import Connection
@@ -215,6 +215,11 @@ def dropped(count: int) -> bytes:
 def losses(now: float, capture: str, counts: Mapping[str, int]) -> bytes:
     """Return the line that says what a capture has lost so far."""
     return _line({"event": "losses", "time": now, "capture": capture, "counts": dict(counts)})
+
+
+def host(now: float, what: str, lines: Sequence[str]) -> bytes:
+    """Return the line that says what has become of the switch's part of the host."""
+    return _line({"event": "host", "time": now, "what": what, "lines": list(lines)})
 
 
 def complete(now: float, connections: int) -> bytes:

@@ -323,6 +323,18 @@ class LossesRecord(Entry):
     (verdicts), write_errors, circling (packets that would have come back to the switch)."""
 
 
+class HostRecord(Entry):
+    """Somebody, or the kernel, has changed what the switch needs of its host."""
+
+    event: Literal["host"]
+    time: Seconds
+    what: Literal["restored", "changed", "given_up", "amiss"]
+    """restored: put back; changed: the host is another, the rules were made anew; given_up: others
+    take it away again and again, it is left to them; amiss: all that is missing now."""
+    lines: tuple[Text, ...] = Field(strict=False)
+    """As the host's programs print them."""
+
+
 class DroppedRecord(Entry):
     """Events are missing here: whoever reads them was too slow."""
 
@@ -358,6 +370,7 @@ Record = (
     | SettingsRecord
     | ProbeRecord
     | LossesRecord
+    | HostRecord
     | DroppedRecord
     | CompleteRecord
     | EndRecord

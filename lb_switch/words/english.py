@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lb_switch.engine.events import Cause
@@ -207,6 +207,23 @@ def virtual_server_change(stage: str, server: str) -> str:
 
 
 SETTINGS_CHANGED = "other settings hold for the whole switch from now on"
+
+
+_HOST = {
+    "restored": "put back what was missing on the host",
+    "changed": "the host has changed: the rules were made anew",
+    "given_up": "others take it away again and again, it is left to them",
+    "amiss": "missing on the host, and cannot be put back",
+}
+
+
+def host(what: str, lines: Sequence[str], most: int = 3) -> str:
+    """Say what has become of the switch's part of the host.  `most` lines are named."""
+    if what == "amiss" and not lines:
+        return "nothing is missing on the host any more"
+    named = ", ".join(lines[:most])
+    more = f" and {len(lines) - most} more" if len(lines) > most else ""
+    return f"{_HOST[what]}{named and f': {named}'}{more}"
 
 
 def losses(capture: str, counts: Mapping[str, int]) -> str:

@@ -36,8 +36,13 @@ def test_it_is_small_and_goes_with_the_package() -> None:
     assert sum(path.stat().st_size for path in files) < 64 * 1024
     root = examples.FOLDER.parent.parent
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    (pattern,) = project["tool"]["setuptools"]["package-data"]["lb_switch.examples"]
-    assert all(fnmatch.fnmatch(path.name, pattern) for path in files)
+    patterns = project["tool"]["setuptools"]["package-data"]["lb_switch.examples"]
+    recordings = [examples.recording(name) for name in examples.RECORDINGS]
+    assert {path.parent.name for path in recordings} == {"examples", "recordings"}
+    for path in (*files, *recordings):
+        inside = str(path.relative_to(examples.FOLDER))
+        assert any(fnmatch.fnmatch(inside, pattern) for pattern in patterns)
+    assert sum(path.stat().st_size for path in recordings) < 1024 * 1024
 
 
 def test_replay_shows_tcp_udp_both_versions_and_what_is_refused(run: Run) -> None:

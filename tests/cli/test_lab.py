@@ -10,6 +10,7 @@ import pytest
 from lb_switch.cli.commands import web
 from netns_lab import capability, lab
 from netns_lab.errors import LabError, UnknownNameError
+from netns_lab.lab import Lab
 from netns_lab.scenarios.catalogue import SCENARIOS
 from netns_lab.topologies import TOPOLOGIES
 from tests.cli.conftest import Run
@@ -118,12 +119,13 @@ def test_a_missing_capability(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_web_shows_the_switch_of_the_lab(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[tuple[Path, dict[str, Any]]] = []
-    monkeypatch.setattr(lab, "control_socket", lambda prefix: Path(f"/run/{prefix}/control.sock"))
+    monkeypatch.setattr(lab, "attach", lambda prefix: Lab(prefix=prefix))
     monkeypatch.setattr(web, "show", lambda path, **serving: shown.append((path, serving)))
     monkeypatch.setattr(capability, "missing", lambda: None)
     assert run("lab", "web", "--prefix", "demo-", "--listen", "0", "--read-only").exit_code == 0
     ((path, serving),) = shown
-    assert path == Path("/run/demo-/control.sock")
+    assert path == Lab(prefix="demo-").control_socket
+    assert serving["lab"] is not None
     assert (serving["listen"], serving["read_only"]) == ("0", True)
 
 

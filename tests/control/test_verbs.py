@@ -131,10 +131,13 @@ def test_stats() -> None:
     ("request_", "error"),
     [
         ({"verb": "shwo"}, "verb 'shwo' is none of show, subscribe"),
-        ({"verb": "show"}, "show: None is none of virtual_servers, connections, stats, hosts"),
+        (
+            {"verb": "show"},
+            "show: None is none of virtual_servers, connections, stats, hosts, host",
+        ),
         (
             {"verb": "show", "what": ["stats"]},
-            "show: ['stats'] is none of virtual_servers, connections, stats, hosts",
+            "show: ['stats'] is none of virtual_servers, connections, stats, hosts, host",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from lb_switch.cli import control_socket, health_table, render
 from lb_switch.cli import watch as watching
 from lb_switch.cli.failures import CommandError
 from lb_switch.control.client import ControlClient, ControlError
+from lb_switch.words import english as words
 
 RATE_SECONDS = 1.0
 """Between the two looks that make a rate."""
@@ -30,7 +32,16 @@ class Show(Protocol):
 
 def _virtual_servers(switch: ControlClient, as_json: bool) -> Iterable[str]:
     rows = switch.rows("show", what="virtual_servers")
-    return render.json_array(rows) if as_json else render.virtual_servers(rows)
+    if as_json:
+        return render.json_array(rows)
+    return [*render.virtual_servers(rows), *_amiss(switch)]
+
+
+def _amiss(switch: ControlClient) -> Iterable[str]:
+    """Yield a line if something of the switch's own is missing on the host."""
+    lines = switch.ask("show", what="host")["amiss"]
+    if lines:
+        yield from textwrap.wrap(f"Host: {words.host('amiss', lines)}", health_table.WIDTH)
 
 
 def _connections(
