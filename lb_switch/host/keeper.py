@@ -71,8 +71,7 @@ class Keeper:
         self._left.clear()
         self._losses.clear()
         self._still = frozenset()
-        with contextlib.suppress(HostError):
-            self._wanted = presence.ensure(kept.steps)
+        self._ensure(kept)
         proxies = set(_proxies(kept.steps))
         self._announced = {
             place: times for place, times in self._announced.items() if place in proxies
@@ -98,13 +97,16 @@ class Keeper:
                 self._tell({"changed": True})
                 self._kept = None
                 return
-            missing = self._missing(kept)
+            if not presence.is_complete(self._wanted, kept.steps):
+                # Somebody took it away while we looked, or it could not be made then.
+                self._ensure(kept)
+            missing = self._missing(kept, told=news or bool(self._still))
             if not explained:
                 self._count(missing - self._still, now)
             missing -= self._left
             if missing:
                 presence.put_back(kept.steps, missing)
-            still = self._missing(kept) - self._left if missing else missing
+            still = self._missing(kept, told=True) - self._left if missing else missing
         except HostError as error:
             self._say_amiss((str(error),))
             return
@@ -118,6 +120,13 @@ class Keeper:
             self.announce(now)
         self._say_amiss(sorted(map(str, still)))
 
+    def _ensure(self, kept: Kept) -> None:
+        """See that all is there, and note how it looks."""
+        with contextlib.suppress(HostError):
+            self._wanted, restored = presence.ensure(kept.steps)
+            if restored:
+                self._tell({"restored": sorted(map(str, restored))})
+
     def announce(self, now: float) -> None:
         """Announce addresses that are new here, some times."""
         if self._kept is None or now < self._next_announcement:
@@ -130,9 +139,13 @@ class Keeper:
                 self._announced[place] = times + 1
                 self._next_announcement = now + ANNOUNCE_AGAIN
 
-    def _missing(self, kept: Kept) -> Lines:
-        there = presence.read(kept.steps)
-        return self._wanted - there
+    def _missing(self, kept: Kept, *, told: bool) -> Lines:
+        missing = self._wanted - presence.read(kept.steps, told=told)
+        return (
+            missing
+            if told
+            else frozenset(line for line in missing if line.source not in presence.TOLD)
+        )
 
     def _count(self, lost: Lines, now: float) -> None:
         """Note losses that nothing explains; leave to others what they take again and again."""

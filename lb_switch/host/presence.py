@@ -8,6 +8,7 @@ interface or an address.  So nothing has to know how the kernel prints a rule.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl
 from lb_switch.host.view import PROTOCOL
 
 _SYSCTLS = Path("/proc/sys")
+_SOURCES = {"neigh": "proxy neighbour"}
 
 
 class Line(NamedTuple):
@@ -34,14 +36,21 @@ class Line(NamedTuple):
 Lines = frozenset[Line]
 
 
-def read(steps: Sequence[Step]) -> Lines:
-    """Return the lines of these steps that are on the host.  Raises HostError."""
+TOLD = frozenset({"rule", "route"})
+"""Sources whose changes rtnetlink tells of: without news there is nothing to look for."""
+
+
+def read(steps: Sequence[Step], *, told: bool = True) -> Lines:
+    """Return the lines of these steps that are on the host; those of TOLD only with `told`.
+
+    Raises HostError.
+    """
     lines: set[Line] = set()
     for step in steps:
         if isinstance(step, Sysctl) and is_set(step):
             lines.add(sysctl_line(step))
     families = _families(steps)
-    for family in families:
+    for family in families if told else ():
         lines |= _marked("rule", _ip(family, "rule", "show"), f"proto {PROTOCOL}")
         routes = _ip(family, "route", "show", "table", "all", "proto", PROTOCOL)
         lines |= {Line("route", _stable(line)) for line in routes}
@@ -69,16 +78,25 @@ def put_back(steps: Sequence[Step], missing: Iterable[Line]) -> None:
                 jump = f"-A {step.built_in} -j {step.name}"
                 if any(step.name in text for text in ours):
                     run(step.do, step.content(jump=any(text.endswith(jump) for text in ours)))
+    # What is there already is refused, and that is all.  The device itself is left alone where no
+    # route is missing: to set it up again would look like news of an interface.
+    commands = [
+        step.do
+        for step in steps
+        if isinstance(step, HostChange)
+        and ("route" in sources or not step.slot.startswith("device "))
+    ]
     if sources & {"rule", "route", "proxy neighbour"}:
-        # What is there already is refused, and that is all.
-        run_all([step.do for step in steps if isinstance(step, HostChange)], force=True)
+        run_all(commands, force=True)
 
 
-def ensure(steps: Sequence[Step]) -> Lines:
-    """Do again whatever is not there of these steps; return the lines that are to be there.
+def ensure(steps: Sequence[Step]) -> tuple[Lines, Lines]:
+    """Do again whatever is not there of these steps.
 
-    Of what cannot be done now (its interface is down), nothing is known that could be missed.
+    Return the lines that are to be there, and those that had to be put back.  Of what cannot be
+    done now (its interface is down), nothing is known that could be missed.
     """
+    before = read(steps)
     run_all([step.do for step in steps if isinstance(step, HostChange)], force=True)
     there = read(steps)
     for step in steps:
@@ -92,7 +110,21 @@ def ensure(steps: Sequence[Step]) -> Lines:
             if jump not in there or rules != len(step.rules):
                 with contextlib.suppress(HostError):
                     run(step.do, step.content(jump=jump not in there))
-    return read(steps) | {sysctl_line(step) for step in steps if isinstance(step, Sysctl)}
+    after = read(steps)
+    return after | {sysctl_line(each) for each in steps if isinstance(each, Sysctl)}, after - before
+
+
+def is_complete(lines: Iterable[Line], steps: Sequence[Step]) -> bool:
+    """Whether there are as many lines of each source as these steps make."""
+    counts = Counter(line.source for line in lines)
+    expected: Counter[str] = Counter()
+    for step in steps:
+        if isinstance(step, FilterChain):
+            expected[step.program] += len(step.rules) + 2  # the chain itself, and the jump to it
+        elif isinstance(step, HostChange):
+            kind = next((each for each in ("rule", "route", "neigh") if each in step.do[1:3]), "")
+            expected[_SOURCES.get(kind, kind)] += 1
+    return all(counts[source] >= count for source, count in expected.items() if source)
 
 
 def sysctl_line(step: Sysctl) -> Line:
