@@ -82,6 +82,7 @@ class Commands(click.Group):
         Every error is one clear line on stderr; LB_SWITCH_DEBUG=1 adds the traceback.
         """
         del prog_name  # it is lb-switch, also when it is called by another path
+        _open_standard_files()
         # Programs are called by name, some of them by root: never those of the current directory.
         os.environ["PATH"] = interpreter.absolute(os.environ.get("PATH", "")) or os.defpath
         # An empty entry is the current directory here too, whatever `-P` says.
@@ -105,6 +106,23 @@ class Commands(click.Group):
             hint = "LB_SWITCH_DEBUG=1 shows where"
             code = _say([f"{NAME}: internal error: {text} ({hint})"], FAILED)
         sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _open_standard_files() -> None:
+    """Give a program that was started without them (`>&-`) files that say and take nothing.
+
+    Else the next file that is opened would be its standard output, and what is printed would go
+    there; Python itself has None in their place.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = ("stdin", "stdout", "stderr").index(name)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _discard_output() -> None:

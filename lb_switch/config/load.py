@@ -50,7 +50,7 @@ def load(path: Path) -> Config:
             data_read = file.read(MAX_BYTES + 1)
         if len(data_read) > MAX_BYTES:
             raise ConfigError([f"{path}: is larger than {MAX_BYTES >> 20} MiB"])
-        text = data_read.decode()
+        text = data_read.decode("utf-8-sig")  # some editors begin a file with a mark (BOM)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError([f"{path}: {reason[0].lower()}{reason[1:]}"]) from None

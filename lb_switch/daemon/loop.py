@@ -236,12 +236,11 @@ class Loop:
             _log.exception("internal error in a callback")
 
     def _dispatch(self, numbers: bytes, now: float) -> None:
-        for number in numbers:
-            if number == signal.SIGHUP:
-                if self._on_hangup is not None:
-                    self._on_hangup(now)
-            else:
-                self._stopping = True
+        """Do what signals ask for.  An end goes first; several reloads at once are one."""
+        if any(number != signal.SIGHUP for number in numbers):
+            self._stopping = True
+        elif numbers and self._on_hangup is not None:
+            self._on_hangup(now)
 
 
 def sweep_if_due() -> None:

@@ -26,7 +26,7 @@ from lb_switch.health import messages
 
 COMMAND = tuple(interpreter.module("lb_switch.health.worker"))
 
-BACK_OFF = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+BACK_OFF = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Seconds until the next start, after one, two, three … deaths in a row."""
 LONG_LIFE = 60.0
 """Seconds after which a process counts as having worked: the next death is a first one."""
@@ -106,6 +106,8 @@ class ProbeProcess:
         self._restarts = 0
         self._trouble: str | None = None
         self._heard = 0.0
+        self._watched = 0.0
+        """When `_watch` has last looked."""
 
     @property
     def status(self) -> ProcessStatus:
@@ -123,6 +125,7 @@ class ProbeProcess:
             return
         self._open = True
         self._start(now)
+        self._watched = now
         self._loop.call_at(now + WATCH, self._watch)
 
     def send(self, lines: bytes) -> None:
@@ -174,7 +177,7 @@ class ProbeProcess:
         self._trouble = trouble
         self._listener.complain(
             f"health checks: the probe process {trouble};"
-            f" the last known health stands, next start in {pause:g} s"
+            f" the last known health stands, {_when(pause)}"
         )
         self._loop.call_at(now + pause, self._start)
 
@@ -182,6 +185,11 @@ class ProbeProcess:
         """A process that lives but says nothing is as good as dead, and blocks the next."""
         if not self._open:
             return
+        if now - self._watched > 2 * WATCH:
+            # We were stopped ourselves (SIGSTOP, a machine asleep), perhaps both were: it could not
+            # speak, or not be heard.
+            self._heard = now
+        self._watched = now
         patience = self._listener.patience()
         silence = now - self._heard
         if self._running is not None and patience is not None and silence > patience:
@@ -318,6 +326,10 @@ class _PidFd:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _when(pause: float) -> str:
+    return f"next start in {pause:g} s" if pause else "it is started again at once"
 
 
 def _environment() -> dict[str, str]:

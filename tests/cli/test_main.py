@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -147,3 +148,29 @@ def test_help_comes_without_the_slow_imports() -> None:
     loaded = set(result.stdout.split())
     assert "click" in loaded
     assert not loaded & {"pydantic", "scapy", "pytun", "netfilterqueue", "asyncio", "subprocess"}
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("explain states", 0),
+        ("check --schema", 0),
+        ("explain story --example", 0),
+        ("doctor", 0),
+        ("--version", 0),
+        ("check /does/not/exist", 2),
+        ("no-such-command", 2),
+    ],
+)
+def test_standard_files_that_are_closed(closed: str, command: str, code: int) -> None:
+    program = shlex.join(PYTHON_M)
+    done = subprocess.run(
+        ["sh", "-c", f"{program} {command} {closed}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert "internal error" not in done.stdout + done.stderr
+    if "2>" in closed:
+        assert done.stderr == ""
+    if closed.startswith(">") or " >" in closed:
+        assert done.stdout == ""

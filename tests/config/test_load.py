@@ -566,3 +566,15 @@ def test_errors_of_hosts(file: Path) -> None:
     assert errors_of(file, '[hosts]\n"c 1" = "10.0.1.11"') == [
         "hosts: 'c 1' is not a name: 1 to 64 printable characters without spaces"
     ]
+
+
+def test_a_mark_at_the_beginning_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Some editors begin a UTF-8 file with U+FEFF (RFC 3629, section 6)."""
+    file = tmp_path / "lb.toml"
+    text = '[[virtual_server]]\nname = "web"\naddress = "10.0.1.100:80"\n'
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load(file).virtual_server[0].name == "web"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\xff\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert caught.value.lines == [f"{file}: line 4: not UTF-8, as TOML must be"]

@@ -230,6 +230,33 @@ def test_hangup_calls_back() -> None:
     assert hangups == [102.0]
 
 
+def test_hangups_that_come_together_are_one() -> None:
+    hangups: list[float] = []
+    bed = Bed(on_hangup=hangups.append)
+
+    def hang_up() -> None:
+        for _ in range(30):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    bed.ready = hang_up
+    bed.loop.call_at(110.0, lambda _now: bed.loop.stop())
+    bed.loop.run()
+    assert len(hangups) == 1
+
+
+def test_the_end_goes_before_a_hangup() -> None:
+    hangups: list[float] = []
+    bed = Bed(on_hangup=hangups.append)
+
+    def both() -> None:
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+
+    bed.ready = both
+    bed.loop.run()
+    assert hangups == []
+
+
 def test_the_stop_is_announced_while_packets_are_still_captured() -> None:
     captured: list[bool] = []
     stopping: Bed = Bed(on_stop=lambda: captured.append(stopping.capture.fileno() >= 0))

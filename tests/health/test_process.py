@@ -172,12 +172,12 @@ def test_when_it_dies_it_is_started_again(bed: Bed, port: int) -> None:
     (complaint,) = ear.complaints
     assert complaint == (
         "health checks: the probe process ended (SIGKILL);"
-        " the last known health stands, next start in 0.5 s"
+        " the last known health stands, it is started again at once"
     )
     assert probing.status == ProcessStatus("waiting", None, 1, "ended (SIGKILL)")
     probing.send(messages.start(9, at(port)))  # says nothing to nobody, and harms nobody
     ear.found.clear()
-    bed.loop.advance(0.5)
+    bed.loop.advance(0)
     assert probing.status.pid not in {None, first}
     bed.loop.until(lambda: ear.of(1))
     assert ear.complaints[1:] == ["health checks: the probe process runs again"]
@@ -191,12 +191,14 @@ def test_the_pause_doubles_with_each_death_in_a_row(bed: Bed) -> None:
         bed.loop.until(partial(ear.complained, number))
         assert ear.complaints[-1] == (
             "health checks: the probe process ended (exit code 3);"
-            f" the last known health stands, next start in {pause:g} s"
+            " the last known health stands, "
+            + (f"next start in {pause:g} s" if pause else "it is started again at once")
         )
         assert probing.status.state == "waiting"
-        bed.loop.advance(pause - 0.1)
-        assert probing.status.state == "waiting"
-        bed.loop.advance(0.1)
+        if pause:
+            bed.loop.advance(pause - 0.1)
+            assert probing.status.state == "waiting"
+        bed.loop.advance(min(pause, 0.1))
         assert probing.status.state == "starting"
         assert probing.status.restarts == number
 
@@ -211,8 +213,8 @@ def test_after_a_long_life_a_death_is_a_first_one(bed: Bed, port: int) -> None:
         assert probing.status.pid is not None
         os.kill(probing.status.pid, signal.SIGKILL)
         bed.loop.until(lambda: ear.complaints)
-        assert ear.complaints[0].endswith("next start in 0.5 s")
-        bed.loop.advance(0.5)
+        assert ear.complaints[0].endswith("it is started again at once")
+        bed.loop.advance(0)
 
 
 def test_a_program_that_cannot_be_started_is_told_and_tried_again(bed: Bed, tmp_path: Path) -> None:
@@ -222,12 +224,12 @@ def test_a_program_that_cannot_be_started_is_told_and_tried_again(bed: Bed, tmp_
     (complaint,) = ear.complaints
     assert complaint == (
         "health checks: the probe process cannot be started (No such file or directory);"
-        " the last known health stands, next start in 0.5 s"
+        " the last known health stands, it is started again at once"
     )
     assert probing.status.state == "waiting"
     program.write_text("#!/bin/sh\nexec cat\n")
     program.chmod(0o755)
-    bed.loop.advance(0.5)
+    bed.loop.advance(0)
     assert probing.status.state == "starting"
 
 
@@ -248,6 +250,26 @@ def test_a_process_that_hangs_up_is_ended(bed: Bed) -> None:
     bed.start(ear, sys.executable, "-S", "-c", "import os, time; os.close(0); time.sleep(60)")
     bed.loop.until(lambda: ear.complaints)
     assert "ended (SIGKILL)" in ear.complaints[0]
+
+
+def test_a_switch_that_was_stopped_itself_blames_nobody(bed: Bed, port: int) -> None:
+    """SIGSTOP, a laptop's lid: the clock has gone on, and the process could not be heard."""
+    ear = Ear(at(port))
+    ear.wait = 12.0
+    probing = bed.start(ear)
+    bed.loop.until(lambda: ear.found)
+    first = probing.status.pid
+    for asleep in (20.0, 3600.0):
+        bed.loop.jump(asleep)
+        bed.loop.advance(WATCH)
+        assert ear.complaints == []
+        assert probing.status.pid == first
+    assert first is not None
+    os.kill(first, signal.SIGSTOP)
+    bed.loop.advance(2 * WATCH)
+    bed.loop.advance(WATCH)
+    bed.loop.until(lambda: ear.complaints)
+    assert "silent for" in ear.complaints[0]
 
 
 def test_a_process_that_falls_silent_is_ended_and_started_again(bed: Bed, port: int) -> None:
