@@ -110,8 +110,6 @@ class NfqueueCapture:
         try:
             self.host.acquire()
             self._open_queue()
-            for family in (socket.AF_INET, socket.AF_INET6):
-                self._raw[family] = _raw_socket(family)
             self.update(self._virtual_servers)
         except BaseException:
             self.close()
@@ -140,6 +138,7 @@ class NfqueueCapture:
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make rules, routes and proxy neighbours fit.  Raises CaptureError."""
         services = self._services.of(virtual_servers)
+        self._open_raw_sockets({service.vip.ip.version for service in services})
         host = read()
         planner = partial(
             plan_nfqueue, services, queue=self.queue, own_addresses=self._own_addresses
@@ -148,6 +147,16 @@ class NfqueueCapture:
         self._captured = frozenset(
             ip.packed for s in services for ip in s.captured if not host.is_local(ip)
         )
+
+    def _open_raw_sockets(self, versions: Iterable[int]) -> None:
+        """Open one for each version that is served: a kernel without IPv6 has none of it."""
+        for version in versions:
+            family = socket.AF_INET if version == 4 else socket.AF_INET6
+            if family not in self._raw:
+                try:
+                    self._raw[family] = _raw_socket(family)
+                except OSError as error:
+                    raise CaptureError(f"no IPv{version} here: {error.strerror}") from None
 
     def kept(self) -> Kept | None:
         """Return what is to be looked after: chains, routes, proxy neighbours, parameters."""
