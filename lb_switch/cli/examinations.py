@@ -25,6 +25,7 @@ from lb_switch.cli import privileges, security
 from lb_switch.cli.finding import Finding
 from lb_switch.daemon.advice import (
     FULL_NAT,
+    dropped_by_forward,
     empty_groups,
     instead_of_own,
     unserved_clients,
@@ -226,6 +227,9 @@ def configuration(config: Config, capture: str) -> Iterator[Finding]:
         subnets = unserved_clients(virtual_servers, host)
         detail = f"but not for clients in {subnets}, real servers included" if subnets else ""
         yield Finding("way back through the switch", ok=True, detail=detail)
+    for line in dropped_by_forward(virtual_servers, host, capture):
+        detail, fix = line.rsplit(": ", 1)
+        yield Finding("firewall", ok=False, detail=detail, fix=fix, needed=False)
     for virtual_server in virtual_servers:
         vip = virtual_server.endpoint.ip
         if host.is_local(vip):

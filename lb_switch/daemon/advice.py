@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
+
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
     from lb_switch.engine.packet.endpoint import IPAddress
     from lb_switch.engine.servers import VirtualServer
+    from lb_switch.host.forwarding import Passing
     from lb_switch.host.view import HostView, IPNetwork
 
 
@@ -158,6 +161,50 @@ def without_effect(rules: Iterable[str]) -> list[str]:
         )
         for rule in rules
     ]
+
+
+def dropped_by_forward(
+    virtual_servers: Iterable[VirtualServer], host: HostView, capture: str, device: str = "lbtun"
+) -> list[str]:
+    """Return a line for each IP version whose forwarded packets the host's firewall drops."""
+    from lb_switch.host import forwarding
+
+    lines: dict[int, str] = {}
+    chains: dict[int, forwarding.Chains] = {}
+    for virtual_server in virtual_servers:
+        vip = virtual_server.endpoint.ip
+        version = vip.version
+        if version in lines:
+            continue
+        known = chains.get(version)
+        if known is None:
+            known = chains[version] = forwarding.read(version)
+        clients = next(iter(host.connected(vip)), None)
+        for real_server in virtual_server.real_servers:
+            rip = real_server.endpoint.ip
+            route = host.route_to(rip)
+            servers = route.devices[0] if route and route.devices else None
+            protocol = PROTOCOL_NAMES[virtual_server.protocol]
+            tun = device if capture == "tun" else ""
+            for packet in forwarding.ways(tun, clients, servers, vip, rip, protocol):
+                rule = forwarding.what_drops(known, packet)
+                if rule and version not in lines:
+                    lines[version] = _about_forward(version, rule, packet, capture, device)
+    return list(lines.values())
+
+
+def _about_forward(version: int, rule: str, packet: Passing, capture: str, device: str) -> str:
+    program = "iptables" if version == 4 else "ip6tables"
+    way = f"from {packet.incoming or 'any'} to {packet.outgoing or 'any'}"
+    if capture == "tun":
+        fix = " && ".join(f"{program} -I FORWARD -{side} {device} -j ACCEPT" for side in "io")
+    else:
+        place = packet.destination or packet.source
+        fix = " && ".join(f"{program} -I FORWARD -{side} {place} -j ACCEPT" for side in "sd")
+    return (
+        f"the host's firewall drops what is forwarded {way} ({program} {rule}): no client gets"
+        f" through: {fix}"
+    )
 
 
 def empty_groups(virtual_servers: Iterable[VirtualServer]) -> list[str]:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from lb_switch.daemon.advice import own_vips, public_hash_key, where_nat_fails, without_effect
+from lb_switch.daemon.advice import (
+    dropped_by_forward,
+    own_vips,
+    public_hash_key,
+    where_nat_fails,
+    without_effect,
+)
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -74,6 +80,7 @@ def advice(
     from lb_switch.host.filters import about_vips
 
     lines = where_nat_fails(groups, host) + public_hash_key(config)
+    lines += dropped_by_forward(groups, host, capture)
     if capture == "nfqueue":
         lines += own_vips(groups, host)
         lines += without_effect(about_vips(each.endpoint.ip for each in groups))

@@ -19,6 +19,7 @@ from lb_switch.host.view import PROTOCOL, HostInterface, HostView, IPNetwork
 
 CHAIN_IN = "LB-SWITCH-PRE"
 CHAIN_OUT = "LB-SWITCH-POST"
+OWN_CHAINS = frozenset({CHAIN_IN, CHAIN_OUT})
 
 OWN_MARK = 0x4C42
 """Firewall mark of what the switch itself sends ("LB"): never captured again."""

@@ -17,6 +17,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,7 @@ from lb_switch.files.private_file import Folder, HeldError, LockFile
 from lb_switch.host.error import HostError
 from lb_switch.host.kept import Kept, Planner
 from lb_switch.host.nf_tables import delete_table
+from lb_switch.host.plan import OWN_CHAINS
 from lb_switch.host.run import run
 from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl, key_of
 
@@ -90,6 +92,7 @@ class HostSetup:
             raise HostError(f"{error.filename or folder}: {error.strerror}") from None
         try:
             self._reclaim()
+            _reclaim_chains()
             _sweep(folder, besides=self.state_file.stem)
         except OSError as error:
             # The journal stays for the next start: `release` must not take it for ours.
@@ -220,6 +223,42 @@ class HostSetup:
             for undo in reversed(records[1:]):
                 _carry_out(undo, quiet=True)
         self.state_file.unlink()
+
+
+def _reclaim_chains() -> None:
+    """Remove chains with our names that stand in no journal: somebody has restored them.
+
+    We hold the lock, so they are no running switch's.  A jump to a queue that nobody reads would
+    drop whatever meets it.
+    """
+    for program in ("iptables", "ip6tables"):
+        if shutil.which(program) is None:
+            continue
+        try:
+            commands = _removing(program, run((f"{program}-save",)).splitlines())
+            if commands:
+                _log.warning("taking back chains of an lb-switch that stand in no journal")
+            for argv in commands:
+                run(argv)
+        except HostError as error:
+            _log.info("%s", error)  # a kernel without this table
+
+
+def _removing(program: str, saved: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the commands that remove our chains from what is saved: jumps first, then chains."""
+    jumps: list[tuple[str, ...]] = []
+    chains: list[tuple[str, ...]] = []
+    table = ""
+    for line in saved:
+        words = line.split()
+        command = (program, "-w", "-t", table)
+        if line.startswith("*"):
+            table = line[1:].strip()
+        elif line.startswith("-A") and words[1] not in OWN_CHAINS and words[-1] in OWN_CHAINS:
+            jumps.append((*command, "-D", *words[1:]))
+        elif line.startswith(":") and words[0][1:] in OWN_CHAINS:
+            chains += [(*command, "-F", words[0][1:]), (*command, "-X", words[0][1:])]
+    return jumps + chains
 
 
 def _sweep(folder: Path, besides: str) -> None:

@@ -129,6 +129,39 @@ def test_iptables_legacy_serves_and_restores_as_well(rig: Rig, legacy: str) -> N
     assert rig.snapshot() == before
 
 
+@both
+def test_chains_that_somebody_has_restored_are_taken_back(rig: Rig, capture: str) -> None:
+    """They stand in no journal: iptables-restore brought them, while no switch ran."""
+    rig.configure(TCP_VIP, TCP_VIP6)
+    for table in ("raw", "mangle"):
+        for program in ("iptables", "ip6tables"):
+            rig.run(rig.switch, program, "-t", table, "-S")
+    rig.run(
+        rig.switch, "iptables", "-t", "raw", "-A", "PREROUTING", "-s", "192.0.2.1", "-j", "DROP"
+    )
+    before = rig.snapshot()
+    switch = rig.start("nfqueue")
+    saved = {
+        program: rig.run(rig.switch, f"{program}-save") for program in ("iptables", "ip6tables")
+    }
+    switch.stop()
+    for program, text in saved.items():
+        file = rig.directory / program
+        file.write_text(text)
+        rig.run(rig.switch, "sh", "-c", f"{program}-restore < {file}")
+    assert "LB-SWITCH" in rig.run(rig.switch, "iptables-save")
+    with rig.listen(SERVERS[0]) as listener:
+        switch = rig.start(capture)
+        with rig.connect(), listener.accept()[0]:
+            pass
+        assert "taking back chains" in switch.stderr
+        switch.stop()
+    assert "LB-SWITCH" not in rig.run(rig.switch, "iptables-save")
+    assert "LB-SWITCH" not in rig.run(rig.switch, "ip6tables-save")
+    assert "-s 192.0.2.1" in rig.run(rig.switch, "iptables-save"), "others' rules stay"
+    assert rig.snapshot() == before
+
+
 def test_the_other_capture_takes_it_back_too(rig: Rig) -> None:
     before = rig.snapshot()
     rig.start("nfqueue").stop(signal.SIGKILL)
