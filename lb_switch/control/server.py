@@ -5,8 +5,9 @@ can be served (epoll(7)): the packet loop watches a single `fileno()` and calls 
 
 What a client costs is bounded: a request of MAX_REQUEST bytes, one line of response (plus what the
 kernel buffers), one step of work per call.  The next line of a long response is made only once
-the one before has been sent, so a reader that stops costs nothing but its place; when all places
-are taken, the client that has been still for longest loses its own to the newcomer.
+the one before has been sent, so a reader that stops costs nothing but its place.  When all places
+are taken, the client that has been silent for longest loses its own to the newcomer; while all of
+them are in the middle of a conversation, newcomers wait in the kernel's queue.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Handler = Callable[[dict[str, Any], float], object]
 """Does a request, at a time: returns its result, an iterator of rows, or a Subscription, with which
 the conversation becomes a stream.  Raises RequestError."""
 
-MAX_CLIENTS = 16
+MAX_CLIENTS = 256
 """Connections at the same time."""
 
 
@@ -56,6 +57,8 @@ class ControlServer:
         self._epoll = select.epoll()
         self._clients: dict[int, _Client] = {}
         """By descriptor; the one that has been still for longest first."""
+        self._is_full = False
+        """Whether newcomers wait in the kernel's queue."""
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         """For the connection that comes when there is no descriptor left."""
 
@@ -103,14 +106,20 @@ class ControlServer:
 
     def _accept(self) -> None:
         assert self._listener is not None
+        if len(self._clients) >= MAX_CLIENTS:
+            silent = next((fd for fd, each in self._clients.items() if each.is_silent), None)
+            if silent is None:
+                # Level-triggered, it would wake us for nothing until somebody has gone.
+                self._epoll.unregister(self._listener)
+                self._is_full = True
+                return
+            self._drop(silent)
         try:
             connected, _ = self._listener.accept()
         except OSError as error:
             if error.errno in {errno.EMFILE, errno.ENFILE}:
                 self._turn_away()
             return  # else it is gone already
-        if len(self._clients) >= MAX_CLIENTS:
-            self._drop(next(iter(self._clients)))
         connected.setblocking(False)
         self._clients[connected.fileno()] = _Client(connected, self._handler)
         self._epoll.register(connected, select.EPOLLIN)
@@ -171,6 +180,9 @@ class ControlServer:
 
     def _drop(self, descriptor: int) -> None:
         client = self._clients.pop(descriptor)
+        if self._is_full and self._listener is not None:
+            self._is_full = False
+            self._epoll.register(self._listener, select.EPOLLIN)
         if client.subscription is not None:
             client.subscription.close()
         self._epoll.unregister(descriptor)
@@ -195,6 +207,16 @@ class _Client:
     def answering(self) -> bool:
         """Whether a response is under way; requests that came after it wait."""
         return bool(self._unsent) or self._response is not None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it neither asks, nor is answered, nor told anything."""
+        if self.answering or self.subscription is not None or self._received:
+            return False
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:  # nothing there
+            return True
 
     @property
     def finished(self) -> bool:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from lb_switch.files.private_file import Folder, HeldError, LockFile
 
+BACKLOG = 1024
+"""Connections that wait while the switch is busy (net.core.somaxconn may allow fewer)."""
+
 
 class SocketInUseError(Exception):
     """The path cannot be taken; its text is one clear line."""
@@ -96,5 +99,5 @@ class SocketFile:
             raise
         finally:
             os.umask(previous)
-        listener.listen(16)
+        listener.listen(BACKLOG)
         return listener

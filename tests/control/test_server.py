@@ -290,6 +290,26 @@ def test_when_all_places_are_taken_the_stillest_client_makes_room(
     assert [at_end(client) for client in clients] == [False, True] + [False] * (MAX_CLIENTS - 2)
 
 
+def test_nobody_loses_his_place_in_the_middle_of_a_conversation(
+    server: ControlServer, connect: Connect
+) -> None:
+    clients = []
+    for number in range(MAX_CLIENTS):
+        clients.append(connect())
+        clients[-1].send(SHOW[:9])
+        if number % 2:  # of the others it has not read anything yet
+            serve(server)
+    newcomer = connect()
+    newcomer.send(SHOW)
+    serve(server)
+    assert not any(at_end(client) for client in clients)
+    with pytest.raises(BlockingIOError):
+        newcomer.recv(1)  # it waits in the kernel's queue
+    clients[0].close()
+    serve(server)
+    assert results(received(newcomer)) == OK
+
+
 def test_random_bytes_never_raise(server: ControlServer, connect: Connect) -> None:
     for seed in range(64):
         client = connect()
