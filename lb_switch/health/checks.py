@@ -14,7 +14,7 @@ from lb_switch.engine.events import ProbeEvent
 from lb_switch.health import messages
 from lb_switch.health.check import HealthCheck, Target
 from lb_switch.health.process import COMMAND, Loop, ProbeProcess
-from lb_switch.health.tracker import Health, ProbeResult, Tracker, Transition
+from lb_switch.health.tracker import TOO_BUSY, Health, ProbeResult, Tracker, Transition
 
 if TYPE_CHECKING:
     from lb_switch.engine.packet.endpoint import Endpoint
@@ -109,7 +109,7 @@ class HealthChecks:
         if checked is None:  # its last result crossed with the order to stop
             return
         if found.result.passed is None:
-            self._complain_once(f"{checked.name}: {found.result.finding}")
+            self._complain_about(checked, found.result.finding)
         transition = checked.tracker.note(found.result, now)
         if self._switch.listeners.probes is not None:
             self._switch.listeners.probes(_event(checked, found.result, transition, now))
@@ -173,6 +173,15 @@ class HealthChecks:
         # Only what is news: every call makes schedulers look at the group afresh.
         if real_server.healthy != healthy:
             self._switch.change(SetHealth(real_server, healthy, cause), now)
+
+    def _complain_about(self, checked: _Checked, finding: str) -> None:
+        if finding == TOO_BUSY:  # of how many, one says it for all
+            self._complain_once(
+                f"health checks: this machine is too busy to probe {len(self._checked):,} real"
+                " servers in time: what was known of them stands; let the interval be longer"
+            )
+        else:
+            self._complain_once(f"{checked.name}: {finding}")
 
     def _complain_once(self, line: str) -> None:
         if line not in self._complaints and len(self._complaints) < _MAX_COMPLAINTS:

@@ -2,8 +2,9 @@
 
 An interval is from start to start, whatever a probe takes; where the timeout is longer than the
 interval, several probes of one check are under way.  Their results still count in the order in
-which the probes *started*, as "consecutive" promises.  The first probes are spread over a second
-(or the interval, if that is less), so that hundreds of servers are not asked in the same moment.
+which the probes *started*, as "consecutive" promises.  The first probes are spread over a second,
+and so that not more than FIRST_A_SECOND begin in one second (but never over more than an interval):
+each second of an interval has its share of them ever after.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from lb_switch.health.tracker import ProbeResult
 Probe = Callable[[Target], Awaitable[ProbeResult]]
 
 SPREAD = 1.0
-"""Seconds over which first probes are spread."""
+"""Seconds over which first probes are spread, at least."""
+FIRST_A_SECOND = 500
+"""First probes that begin in one second, where the interval has room for it."""
 MAX_UNDER_WAY = 16
 """Probes of one check at the same time; more are left out."""
 
@@ -40,7 +43,8 @@ class Rounds:
     def start(self, number: int, target: Target) -> None:
         """Probe this target from now on."""
         self.stop(number)
-        self._tasks[number] = asyncio.create_task(self._run(number, target))
+        turn = len(self._tasks) // FIRST_A_SECOND * SPREAD % max(target.interval, SPREAD)
+        self._tasks[number] = asyncio.create_task(self._run(number, target, turn))
 
     def stop(self, number: int) -> None:
         """Probe it no more, and report nothing of what is under way."""
@@ -48,11 +52,11 @@ class Rounds:
         if task is not None:
             task.cancel()
 
-    async def _run(self, number: int, target: Target) -> None:
+    async def _run(self, number: int, target: Target, turn: float) -> None:
         clock = asyncio.get_running_loop().time
         under_way: set[asyncio.Task[None]] = set()
         newest: asyncio.Task[None] | None = None
-        due = clock() + self._jitter() * min(SPREAD, target.interval)
+        due = clock() + turn + self._jitter() * min(SPREAD, target.interval)
         try:
             while True:
                 await asyncio.sleep(due - clock())

@@ -4,14 +4,18 @@ A server starts as `unknown`, and its first result decides at once, either way: 
 switch beside a dead server does not wait `fall` intervals to learn it.  Until then it counts as
 healthy, else a switch would begin by refusing everybody.  From then on it takes `rise` consecutive
 passes to come up and `fall` consecutive failures to go down; a result of the other kind starts the
-count anew.  A probe that could not be made at all (no permission, no descriptor left) says nothing
-about the server and leaves everything as it is.
+count anew.  A probe that could not be made at all (no permission, no descriptor left), or not be
+judged in time by a prober that is late itself, says nothing about the server and leaves everything
+as it is.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import NamedTuple
+
+TOO_BUSY = "cannot probe in time: this machine is too busy"
+"""The finding of a probe whose answer may have been there, unread."""
 
 
 class Health(enum.Enum):

@@ -15,6 +15,7 @@ import socket
 
 from lb_switch.health import messages
 from lb_switch.health.probes import probe
+from lb_switch.health.probes.lateness import LATENESS
 from lb_switch.health.rounds import Rounds
 from lb_switch.health.tracker import ProbeResult
 
@@ -32,6 +33,7 @@ async def work(to_switch: socket.socket) -> None:
             writer.write(messages.found(number, result))
 
     rounds = Rounds(probe, report)
+    watching = asyncio.create_task(LATENESS.watch())
     writer.write(messages.ready())
     try:
         while line := await reader.readline():
@@ -41,6 +43,7 @@ async def work(to_switch: socket.socket) -> None:
                 case messages.Stop(number):
                     rounds.stop(number)
     finally:
+        watching.cancel()
         writer.transport.abort()
 
 

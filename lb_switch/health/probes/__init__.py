@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from lb_switch.health.check import CheckKind, Target
 from lb_switch.health.probes import http, https, icmp, tcp
 from lb_switch.health.probes.failure import OwnTroubleError, ProbeFailedError
-from lb_switch.health.tracker import ProbeResult
+from lb_switch.health.probes.lateness import LATENESS
+from lb_switch.health.tracker import TOO_BUSY, ProbeResult
 
 PROBES: Mapping[CheckKind, Callable[[Target], Awaitable[str]]] = {
     "icmp": icmp.probe,
@@ -56,6 +57,8 @@ async def probe(target: Target) -> ProbeResult:
         finding = str(failure)
     except TimeoutError:
         finding = f"timeout after {target.timeout} s"
+        if LATENESS.spoils(begin, target.timeout, clock()):
+            passed, finding = None, TOO_BUSY
     except OSError as error:
         finding = _explained(error)
         if error.errno in LOCAL_TROUBLE or isinstance(error, OwnTroubleError):
