@@ -7,7 +7,9 @@ current directory out (Python 3.11).  Nothing else in the package starts a Pytho
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 _SAFE = (sys.executable, "-P")
 
@@ -20,6 +22,13 @@ def module(name: str, *arguments: str) -> list[str]:
 def code(text: str) -> list[str]:
     """Return the command line that runs a piece of code."""
     return [*_SAFE, "-c", text]
+
+
+def environment() -> dict[str, str]:
+    """Return ours, such that a process finds this very package."""
+    root = str(Path(__file__).resolve().parent.parent)
+    before = os.environ.get("PYTHONPATH")
+    return dict(os.environ, PYTHONPATH=f"{root}:{before}" if before else root)
 
 
 def absolute(path: str) -> str:

@@ -16,7 +16,7 @@ import ssl
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,14 +43,17 @@ PATIENCE = 20.0
 """Seconds that one trial may take."""
 
 
-def examine(capture: str) -> Iterator[Finding]:
-    """Look at what `lb-switch run` needs with this capture, then at what the rest needs."""
+def examine(capture: str, versions: Collection[int] = (4, 6)) -> Iterator[Finding]:
+    """Look at what `lb-switch run` needs with this capture, then at what the rest needs.
+
+    `versions`: those of IP that are to be served.
+    """
     yield from python()
     yield from packages(capture)
     yield from capabilities(capture)
-    yield from tools(capture)
+    yield from tools(capture, versions)
     yield from tun(needed=capture == "tun")
-    yield from nfqueue(needed=capture == "nfqueue")
+    yield from nfqueue(capture == "nfqueue", versions)
 
 
 def python() -> Iterator[Finding]:
@@ -85,6 +88,7 @@ def capabilities(capture: str) -> Iterator[Finding]:
         yield Finding(name, name in effective, purpose, "run it with sudo", needed)
 
 
+_IPTABLES = {4: "iptables", 6: "ip6tables"}
 TOOLS = {
     "ip": "iproute2",
     "iptables": "iptables",
@@ -99,9 +103,10 @@ TOOLS = {
 """The programs that are called, each with the Debian package that holds it."""
 
 
-def tools(capture: str) -> Iterator[Finding]:
+def tools(capture: str, versions: Collection[int]) -> Iterator[Finding]:
     """Are the programs installed?"""
-    needed = {"ip"} if capture == "tun" else {"ip", "iptables", "ip6tables"}
+    tables = {_IPTABLES[version] for version in versions}
+    needed = {"ip"} if capture == "tun" else {"ip"} | tables
     for program, package in TOOLS.items():
         path = shutil.which(program)
         fix = f"apt-get install {package}"
@@ -140,9 +145,9 @@ _BIND_QUEUE = (
 )
 
 
-def nfqueue(needed: bool) -> Iterator[Finding]:
+def nfqueue(needed: bool, versions: Collection[int]) -> Iterator[Finding]:
     """Do iptables' NFQUEUE target and the queue itself work?"""
-    for program in ("iptables", "ip6tables"):
+    for program in (_IPTABLES[version] for version in versions):
         for table, rule in _QUEUE_RULES.items():
             complaint = _try_apart(rule.format(program=program))
             what = f"NFQUEUE in {program}'s {table}"
@@ -179,6 +184,19 @@ def _try_apart(command: str) -> str:
         return ""
     complaint = done.stderr.strip() or f"exit code {done.returncode}"
     return complaint.splitlines()[-1]
+
+
+def running(path: Path) -> Iterator[Finding]:
+    """Is all that the running switch has changed on the host still there?"""
+    from lb_switch.control.client import ControlClient, ControlError
+
+    try:
+        with ControlClient(path) as switch:
+            amiss = switch.ask("show", what="host")["amiss"]
+    except (ControlError, KeyError, TypeError):
+        return  # none runs, or one of another version
+    fix = "see the switch's log: who takes it away?"
+    yield Finding("the switch's part of the host", not amiss, ", ".join(amiss), fix, needed=False)
 
 
 def certificates(config: Config) -> Iterator[Finding]:

@@ -18,8 +18,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from lb_switch import interpreter
 from lb_switch.health import messages
@@ -223,7 +222,7 @@ class _Running:
                 command,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=_environment(),
+                env=interpreter.environment(),
                 # Ctrl-C in the terminal is for the switch.
                 start_new_session=True,
             )
@@ -330,14 +329,3 @@ class _PidFd:
 
 def _when(pause: float) -> str:
     return f"next start in {pause:g} s" if pause else "it is started again at once"
-
-
-def _environment() -> dict[str, str]:
-    """Ours, such that the process finds this very package."""
-    import lb_switch
-
-    environment: dict[str, Any] = dict(os.environ)
-    root = str(Path(lb_switch.__file__).resolve().parent.parent)
-    before = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{root}:{before}" if before else root
-    return environment

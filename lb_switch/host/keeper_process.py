@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 from lb_switch import interpreter
@@ -117,7 +116,7 @@ class KeeperProcess:
                 COMMAND,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=_environment(),
+                env=interpreter.environment(),
                 # Ctrl-C in the terminal is for the switch.
                 start_new_session=True,
             )
@@ -195,12 +194,3 @@ class KeeperProcess:
                     os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
             self._process = None
-
-
-def _environment() -> dict[str, str]:
-    """Ours, such that the process finds this very package."""
-    import lb_switch
-
-    root = str(Path(lb_switch.__file__).resolve().parent.parent)
-    before = os.environ.get("PYTHONPATH")
-    return dict(os.environ, PYTHONPATH=f"{root}:{before}" if before else root)

@@ -59,6 +59,16 @@ def test_what_only_the_other_capture_needs_is_not_missing(
     )
 
 
+def test_a_version_that_is_not_served_needs_nothing(
+    run: Run, complaints: dict[str, str], config: Path
+) -> None:
+    complaints["ip6tables"] = "Address family not supported by protocol"
+    result = run("doctor", config, "--capture", "nfqueue")
+    assert "ip6tables's" not in result.stdout
+    assert "NFQUEUE in iptables's raw" in result.stdout
+    assert run("doctor", "--capture", "nfqueue").exit_code == 1
+
+
 def test_nfqueue_needs_to_tell_first_fragments(run: Run, complaints: dict[str, str]) -> None:
     complaints["-m u32"] = "Extension u32 revision 0 not supported, missing kernel module?"
     assert run("doctor").exit_code == 0

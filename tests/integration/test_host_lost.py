@@ -218,6 +218,9 @@ def test_it_does_not_fight(lab: Lab) -> None:
     time.sleep(3)
     assert len(log_of(lab)) <= known + 1, "it has given up"
     assert "Host: missing on the host" in lab.cli("show").stdout
+    doctor = lab.cli("doctor", str(lab.config_path)).stdout
+    (line,) = [each for each in doctor.splitlines() if "the switch's part of the host" in each]
+    assert "rule 53:" in line
     other.kill()
     other.wait()
     for _ in range(2):

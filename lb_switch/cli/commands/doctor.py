@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lb_switch.cli import render
+from lb_switch.cli import control_socket, render
 from lb_switch.cli.configuration import load_config
 from lb_switch.harmless import harmless
 
@@ -30,11 +30,19 @@ def command(config: Path | None, capture: str | None, as_json: bool) -> None:
       sudo lb-switch doctor lb.toml
     """  # noqa: D301
     loaded = None if config is None else load_config(config)
-    from lb_switch.cli.examinations import configuration, examine
+    from lb_switch.cli.examinations import configuration, examine, running
 
+    versions = (
+        (4, 6)
+        if loaded is None
+        else sorted({each.address.ip.version for each in loaded.virtual_server})
+    )
     name = capture or (loaded.switch.capture if loaded else "tun")
     findings = []
-    for part in (examine(name), configuration(loaded, name) if loaded else ()):
+    parts = [examine(name, versions)]
+    if loaded is not None:
+        parts += [configuration(loaded, name), running(control_socket.of(loaded))]
+    for part in parts:
         for finding in part:
             findings.append(asdict(finding))
             if not as_json:
