@@ -280,3 +280,21 @@ def test_a_keeper_that_dies_is_started_again_and_goes_with_the_switch(lab: Lab) 
     pid = json.loads(ask(lab, "host"))["keeper"]
     lab.stop_switch()
     assert not os.path.exists(f"/proc/{pid}")
+
+
+@pytest.mark.parametrize("lab", ["tun", "nfqueue"], indirect=True)
+def test_a_vip_that_appears_is_announced_three_times(lab: Lab) -> None:
+    lab.stop_switch()
+    argv = ["tcpdump", "-lnni", "eth0", "arp or icmp6"]
+    watching = lab.popen("c2", argv, stdout=-1, stderr=-1, text=True)
+    time.sleep(1)
+    lab.start_switch()
+    time.sleep(4.5)
+    watching.terminate()
+    seen, _ = watching.communicate(timeout=10)
+    lines = seen.splitlines()
+    arp = [line for line in lines if "who-has 10.0.1.100 tell 10.0.1.100" in line]
+    told = [line for line in lines if "2001:db8:1::100 > ff02::1: ICMP6, neighbor adv" in line]
+    assert (len(arp), len(told)) == (3, 3)
+    before = lab.exec("c2", ["ip", "neigh", "show", "2001:db8:1::100"]).stdout
+    assert "FAILED" not in before
