@@ -37,7 +37,10 @@ def test_a_port_that_is_taken_is_one_clear_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         place = f"127.0.0.1:{other.getsockname()[1]}"
         result = run("web", "--listen", place)
-    assert (result.exit_code, result.stderr) == (1, f"lb-switch: {place}: Address already in use\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"lb-switch: {place}: Address already in use (--listen 0 takes a port that is free)\n",
+    )
 
 
 def test_it_prints_its_address_serves_and_ends_by_ctrl_c(tmp_path: Path) -> None:

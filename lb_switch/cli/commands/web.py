@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +110,8 @@ def show(
         listener, place = web.listen(place)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise CommandError(f"{place.text}: {why}") from None
+        hint = " (--listen 0 takes a port that is free)" if error.errno == errno.EADDRINUSE else ""
+        raise CommandError(f"{place.text}: {why}{hint}") from None
     if not place.is_loopback:
         click.echo("lb-switch: note: whoever is on the way reads the token", err=True)
     with listener, contextlib.suppress(KeyboardInterrupt):
