@@ -13,6 +13,7 @@ Rooms, from data to wire::
     names      who is meant by a name or an address (pure)
     acts       what can be done to a lab that is up: kill, start, unplug, misbehave, request
     scenarios  stories told with a lab: `demo`, and those of `lb-switch lab run`
+    recordings what happens in a lab, recorded: those that come with lb-switch
 
 Begin with `lab`: `Lab` is one lab as an object (`with Lab() as lab: ...`), and `up`, `down`,
 `attach`, `show`, `list_labs` and `exec_in` are what `lb-switch lab` calls.  The topologies that
