@@ -131,6 +131,7 @@ class RunningSwitch:
             try:
                 self.loop.run()
             finally:
+                self._keeper.close()
                 self._on_ended()
             if self._audit is not None:
                 self._audit.finish()

@@ -89,9 +89,9 @@ class KeeperProcess:
         self._start(now)
 
     def close(self) -> None:
-        """End it, and wait: from now on the host is the switch's alone."""
+        """End it, and wait: from now on the host is the switch's alone.  The loop runs no more."""
         self._open = False
-        self._end()
+        self._end(loop_runs=False)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -180,9 +180,10 @@ class KeeperProcess:
         for each in told:
             self._on_news(each, now)
 
-    def _end(self) -> None:
+    def _end(self, *, loop_runs: bool = True) -> None:
         if self._socket is not None:
-            self._loop.unregister(self._socket)
+            if loop_runs:
+                self._loop.unregister(self._socket)
             self._socket.close()
             self._socket = None
         if self._process is not None:

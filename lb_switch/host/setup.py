@@ -144,7 +144,9 @@ class HostSetup:
         """Undo everything, latest first, and let another switch start.  Idempotent."""
         if not self._lock.is_held:
             return
-        self._undo(list(self._done))
+        self._planner = None
+        with self.around_change():  # nobody is to put back what goes
+            self._undo(list(self._done))
         self._cut(None)
         self._lock.release()
         self._folder.remove()

@@ -17,9 +17,12 @@ SIZES = {"projector": (1280, 720), "desk": (1920, 1080), "phone": (390, 844)}
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; a machine without it skips, under CI it fails."""
+    """Chromium; a machine without it skips, under CI it fails.
+
+    For a module: as long as it lives, Playwright's event loop runs, and others cannot.
+    """
     path = shutil.which("chromium")
     if path is None:
         if os.environ.get("CI", "").lower() in {"1", "true", "yes"}:
