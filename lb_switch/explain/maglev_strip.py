@@ -6,14 +6,15 @@ tell the `hash_key`; with a secret one the table cannot be known, and none is dr
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from lb_switch.drawing import document, fill, rect, text
 from lb_switch.engine.packet.endpoint import Endpoint
-from lb_switch.engine.scheduling.key_hash import KeyHash
-from lb_switch.engine.scheduling.maglev import TABLE_SIZE, build_table
+from lb_switch.engine.packet.flow_key import FlowKey, pack_endpoint
+from lb_switch.engine.scheduling.maglev import TABLE_SIZE
+from lb_switch.engine.scheduling.mh import Maglev
+from lb_switch.engine.servers import RealServer
 
 _AROUND = 24
 """Slots that are shown on each side of the one that was hit."""
@@ -58,23 +59,22 @@ def strip(
 
     `facts` are those of the choice: which parts of the key were hashed, the hash, the slot.
     """
-    hashed_on, slot = str(facts.get("hash_on", "")).split(), facts.get("slot")
-    key = (
-        client.ip.packed
-        + virtual.ip.packed
-        + client.port.to_bytes(2, "big")
-        + virtual.port.to_bytes(2, "big")
-    )
-    if not hashed_on or not isinstance(slot, int) or facts.get("slots") != TABLE_SIZE:
+    slot = facts.get("slot")
+    if not isinstance(slot, int) or any(weights.get(each, 0) < 1 for each in candidates):
         return None
-    if f"{KeyHash(hashed_on, '', 'mh')(key):016x}" != facts.get("hash"):
-        return None  # another hash_key
-    before = _table([(each, weights.get(each, 0)) for each in candidates])
-    if before is None or before[slot] != chosen:
-        return None  # the weights have changed since
-    others = [(each, weights[each]) for each in candidates if each != chosen]
-    after = _table(others) if others else [""] * TABLE_SIZE
-    return None if after is None else Strip(slot, chosen, before, after)
+    servers = tuple(RealServer(Endpoint.parse(each), weights[each]) for each in candidates)
+    scheduler = Maglev(str(facts.get("hash_on")).split())
+    (client_ip, client_port), (vip, port) = pack_endpoint(client), pack_endpoint(virtual)
+    key = FlowKey(client_ip, vip, client_port, port).pack()
+    explained = scheduler.explain(key, servers)
+    if str(explained.server.endpoint) != chosen or explained.facts != facts:
+        return None  # another hash_key, or the weights have changed since
+    before = [str(each.endpoint) for each in scheduler.table(servers)]
+    others = tuple(each for each in servers if str(each.endpoint) != chosen)
+    after = (
+        [str(each.endpoint) for each in scheduler.table(others)] if others else [""] * len(before)
+    )
+    return Strip(slot, chosen, before, after)
 
 
 def svg(strip: Strip, name: Callable[[str], str]) -> str:
@@ -108,17 +108,6 @@ def svg(strip: Strip, name: Callable[[str], str]) -> str:
     return document(max(width, x), 140, title, parts, _STYLE, _STYLE_DARK)
 
 
-def _table(servers: Sequence[tuple[str, int]]) -> list[str] | None:
-    """Return the owner of every slot, as `engine.scheduling.mh` builds the table."""
-    servers = sorted(servers, key=lambda each: _by_address(each[0]))
-    weights = [weight for _, weight in servers]
-    if not servers or min(weights) < 1:
-        return None
-    owners = build_table([name.encode() for name, _ in servers], weights)
-    return [servers[owner][0] for owner in owners]
-
-
 def _by_address(text: str) -> tuple[int, int, int]:
-    endpoint = Endpoint.parse(text)
-    ip = ipaddress.ip_address(str(endpoint.ip))
-    return ip.version, int(ip), endpoint.port
+    ip, port = Endpoint.parse(text)
+    return ip.version, int(ip), port

@@ -7,7 +7,7 @@ client: connections survive a fail-over between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lb_switch.engine.scheduling.key_hash import KeyHash
 from lb_switch.engine.scheduling.maglev import TABLE_SIZE, build_table
@@ -37,16 +37,21 @@ class Maglev:
 
     def explain(self, key: bytes, servers: Servers) -> Explanation:
         """Show the hash, the slot and the server that owns it."""
-        if servers is not self._servers:
-            self._build(servers)  # derived from `servers` alone: no choice depends on when
+        table = self.table(servers)
         hashed = self._hash(key)
         slot = hashed % TABLE_SIZE
         on = " ".join(self._hash.parts)
         return Explanation(
-            self._table[slot],
+            table[slot],
             Rule.HASH_SLOT,
             {"hash_on": on, "hash": f"{hashed:016x}", "slot": slot, "slots": TABLE_SIZE},
         )
+
+    def table(self, servers: Servers) -> Sequence[RealServer]:
+        """Return the owner of every slot."""
+        if servers is not self._servers:
+            self._build(servers)  # derived from `servers` alone: no choice depends on when
+        return self._table
 
     def _build(self, servers: Servers) -> None:
         ordered = sorted(servers, key=_by_address)
