@@ -14,7 +14,6 @@ from lb_switch.host.error import HostError
 if TYPE_CHECKING:
     from lb_switch.engine.servers import VirtualServer
     from lb_switch.engine.switch import Switch
-    from lb_switch.host.kept import Kept
     from lb_switch.host.setup import HostSetup
 
 
@@ -64,9 +63,6 @@ class LiveCapture(Capture, Protocol):
     @property
     def host(self) -> HostSetup | None:
         """What it has changed on the host; None: nothing ever."""
-
-    def kept(self) -> Kept | None:
-        """Return what is to be looked after on the host; None: nothing."""
 
     def update(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Make the host's rules fit these virtual servers and their real servers.

@@ -47,9 +47,6 @@ class MemoryCapture:
         """Create the file descriptor that tells whether packets wait."""
         self._ready = os.eventfd(len(self._waiting), os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
 
-    def kept(self) -> None:
-        """There is nothing to look after."""
-
     def fileno(self) -> int:
         """Return a descriptor that is readable while packets wait."""
         return self._ready

@@ -41,7 +41,6 @@ from lb_switch.host.view import read
 if TYPE_CHECKING:
     from lb_switch.engine.servers import VirtualServer
     from lb_switch.engine.switch import Switch
-    from lb_switch.host.kept import Kept
 
 _QUEUE_LENGTH = 16_384
 """Packets the kernel holds for us."""
@@ -157,10 +156,6 @@ class NfqueueCapture:
                     self._raw[family] = _raw_socket(family)
                 except OSError as error:
                     raise CaptureError(f"no IPv{version} here: {error.strerror}") from None
-
-    def kept(self) -> Kept | None:
-        """Return what is to be looked after: chains, routes, proxy neighbours, parameters."""
-        return self.host.kept()
 
     def fileno(self) -> int:
         """Return the netlink socket's file descriptor."""

@@ -30,7 +30,6 @@ from lb_switch.host.view import read
 if TYPE_CHECKING:
     from lb_switch.engine.servers import VirtualServer
     from lb_switch.engine.switch import Switch
-    from lb_switch.host.kept import Kept
 
 VNET_HEADER = 10
 """Bytes of struct virtio_net_hdr before each packet."""
@@ -72,7 +71,7 @@ class TunCapture:
         """Packets not passed, as they are to a VIP (or snat address) and would return at once."""
         self._virtual_servers = tuple(virtual_servers)
         self._services = Services()
-        self.host = HostSetup(state_directory)
+        self.host = HostSetup(state_directory, device)
         self._tun: Any = None
         self._fd = -1
         self._address = ""
@@ -140,10 +139,6 @@ class TunCapture:
         )
         self.host.apply(planner(read().without(self.device)), planner)
         self._captured = frozenset(ip.packed for s in services for ip in s.captured)
-
-    def kept(self) -> Kept | None:
-        """Return what is to be looked after: routes, rules, proxy neighbours, parameters."""
-        return self.host.kept(self.device)
 
     def fileno(self) -> int:
         """Return the device's file descriptor."""

@@ -31,6 +31,7 @@ from lb_switch.daemon.advice import (
     unserved_clients,
     where_nat_fails,
 )
+from lb_switch.host.plan import IPTABLES
 
 if TYPE_CHECKING:
     from lb_switch.config.schema import Config
@@ -88,7 +89,6 @@ def capabilities(capture: str) -> Iterator[Finding]:
         yield Finding(name, name in effective, purpose, "run it with sudo", needed)
 
 
-_IPTABLES = {4: "iptables", 6: "ip6tables"}
 TOOLS = {
     "ip": "iproute2",
     "iptables": "iptables",
@@ -105,7 +105,7 @@ TOOLS = {
 
 def tools(capture: str, versions: Collection[int]) -> Iterator[Finding]:
     """Are the programs installed?"""
-    tables = {_IPTABLES[version] for version in versions}
+    tables = {IPTABLES[version] for version in versions}
     needed = {"ip"} if capture == "tun" else {"ip"} | tables
     for program, package in TOOLS.items():
         path = shutil.which(program)
@@ -147,7 +147,7 @@ _BIND_QUEUE = (
 
 def nfqueue(needed: bool, versions: Collection[int]) -> Iterator[Finding]:
     """Do iptables' NFQUEUE target and the queue itself work?"""
-    for program in (_IPTABLES[version] for version in versions):
+    for program in (IPTABLES[version] for version in versions):
         for table, rule in _QUEUE_RULES.items():
             complaint = _try_apart(rule.format(program=program))
             what = f"NFQUEUE in {program}'s {table}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lb_switch.engine.packet.protocol import PROTOCOL_NAMES
@@ -164,43 +164,49 @@ def without_effect(rules: Iterable[str]) -> list[str]:
 
 
 def dropped_by_forward(
-    virtual_servers: Iterable[VirtualServer], host: HostView, capture: str, device: str = "lbtun"
+    virtual_servers: Collection[VirtualServer], host: HostView, capture: str, device: str = "lbtun"
 ) -> list[str]:
     """Return a line for each IP version whose forwarded packets the host's firewall drops."""
     from lb_switch.host import forwarding
 
-    lines: dict[int, str] = {}
-    chains: dict[int, forwarding.Chains] = {}
+    tun = device if capture == "tun" else ""
+    lines = []
+    for version in sorted({each.endpoint.ip.version for each in virtual_servers}):
+        chains = forwarding.read(version)
+        for packet in _forwarded(virtual_servers, version, host, tun):
+            rule = forwarding.what_drops(chains, packet)
+            if rule:
+                lines.append(_about_forward(version, rule, packet, tun))
+                break
+    return lines
+
+
+def _forwarded(
+    virtual_servers: Iterable[VirtualServer], version: int, host: HostView, tun: str
+) -> Iterator[Passing]:
+    """Yield how packets of each real server pass chain FORWARD.  `tun`: the device, or ""."""
+    from lb_switch.host import forwarding
+
     for virtual_server in virtual_servers:
-        vip = virtual_server.endpoint.ip
-        version = vip.version
-        if version in lines:
+        vip, protocol = virtual_server.endpoint.ip, PROTOCOL_NAMES[virtual_server.protocol]
+        if vip.version != version:
             continue
-        known = chains.get(version)
-        if known is None:
-            known = chains[version] = forwarding.read(version)
         clients = next(iter(host.connected(vip)), None)
         for real_server in virtual_server.real_servers:
             rip = real_server.endpoint.ip
             route = host.route_to(rip)
             servers = route.devices[0] if route and route.devices else None
-            protocol = PROTOCOL_NAMES[virtual_server.protocol]
-            tun = device if capture == "tun" else ""
-            for packet in forwarding.ways(tun, clients, servers, vip, rip, protocol):
-                rule = forwarding.what_drops(known, packet)
-                if rule and version not in lines:
-                    lines[version] = _about_forward(version, rule, packet, capture, device)
-    return list(lines.values())
+            yield from forwarding.ways(tun, clients, servers, vip, rip, protocol)
 
 
-def _about_forward(version: int, rule: str, packet: Passing, capture: str, device: str) -> str:
-    program = "iptables" if version == 4 else "ip6tables"
+def _about_forward(version: int, rule: str, packet: Passing, tun: str) -> str:
+    from lb_switch.host.plan import IPTABLES
+
+    program = IPTABLES[version]
     way = f"from {packet.incoming or 'any'} to {packet.outgoing or 'any'}"
-    if capture == "tun":
-        fix = " && ".join(f"{program} -I FORWARD -{side} {device} -j ACCEPT" for side in "io")
-    else:
-        place = packet.destination or packet.source
-        fix = " && ".join(f"{program} -I FORWARD -{side} {place} -j ACCEPT" for side in "sd")
+    place = tun or packet.destination or packet.source
+    sides = "io" if tun else "sd"
+    fix = " && ".join(f"{program} -I FORWARD -{side} {place} -j ACCEPT" for side in sides)
     return (
         f"the host's firewall drops what is forwarded {way} ({program} {rule}): no client gets"
         f" through: {fix}"

@@ -94,9 +94,12 @@ class RunningSwitch:
             clock=clock,
         )
         self.health = HealthChecks(self.switch, self.loop, say=say, complain=complain)
-        self._keeper = KeeperProcess(self.loop, self.capture.kept, self._hear_of_host, complain)
-        if self.capture.host is not None:
-            self.capture.host.around_change = self._keeper.paused
+        host = self.capture.host
+        self._keeper = KeeperProcess(
+            self.loop, host.kept if host else lambda: None, self._hear_of_host, complain
+        )
+        if host is not None:
+            host.around_change = self._keeper.paused
         self._amiss: tuple[str, ...] = ()
         """What is missing on the host, as the keeper says."""
         self._surroundings = Surroundings(self.switch, self.capture.name, complain)

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 from lb_switch.engine.packet.endpoint import IPAddress
 from lb_switch.host.error import HostError
+from lb_switch.host.plan import IPTABLES
 from lb_switch.host.run import run
 
-_PROGRAMS = {4: "iptables", 6: "ip6tables"}
 _TERMINAL = frozenset({"ACCEPT", "DROP", "REJECT", "RETURN"})
 _EXISTING = re.compile(
     r"(--ctstate|--state) (RELATED|ESTABLISHED|INVALID)(,(RELATED|ESTABLISHED))*$"
@@ -47,7 +47,7 @@ class Chains(NamedTuple):
 def read(version: int) -> Chains:
     """Read the filter table of an IP version; empty where there is none."""
     try:
-        return parse(run((_PROGRAMS[version], "-w", "-S")).splitlines())
+        return parse(run((IPTABLES[version], "-w", "-S")).splitlines())
     except HostError:
         return Chains({}, {})
 

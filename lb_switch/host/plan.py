@@ -84,6 +84,9 @@ FAMILIES = (
     ),
 )
 
+IPTABLES = {family.version: family.iptables for family in FAMILIES}
+"""The program of each IP version."""
+
 
 def plan_nfqueue(
     services: Sequence[Service], host: HostView, queue: int, *, own_addresses: bool = False

@@ -98,7 +98,7 @@ def ensure(steps: Sequence[Step]) -> tuple[Lines, Lines]:
     """
     before = read(steps)
     run_all([step.do for step in steps if isinstance(step, HostChange)], force=True)
-    there = read(steps)
+    after = there = read(steps)
     for step in steps:
         if isinstance(step, FilterChain):
             jump = Line(step.program, f"{step.table} -A {step.built_in} -j {step.name}")
@@ -110,7 +110,7 @@ def ensure(steps: Sequence[Step]) -> tuple[Lines, Lines]:
             if jump not in there or rules != len(step.rules):
                 with contextlib.suppress(HostError):
                     run(step.do, step.content(jump=jump not in there))
-    after = read(steps)
+                    after = read(steps)
     return after | {sysctl_line(each) for each in steps if isinstance(each, Sysctl)}, after - before
 
 

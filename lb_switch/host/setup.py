@@ -30,7 +30,7 @@ from lb_switch.files.private_file import Folder, HeldError, LockFile
 from lb_switch.host.error import HostError
 from lb_switch.host.kept import Kept, Planner
 from lb_switch.host.nf_tables import delete_table
-from lb_switch.host.plan import OWN_CHAINS
+from lb_switch.host.plan import IPTABLES, OWN_CHAINS
 from lb_switch.host.run import run
 from lb_switch.host.steps import FilterChain, HostChange, Step, Sysctl, key_of
 
@@ -55,14 +55,18 @@ class _Done:
 
 
 class HostSetup:
-    """The changes that one running switch has made in its network namespace."""
+    """The changes that one running switch has made in its network namespace.
 
-    def __init__(self, directory: Path | str = DEFAULT_DIRECTORY) -> None:
+    `device` is one of its own, of which a plan is not to know.
+    """
+
+    def __init__(self, directory: Path | str = DEFAULT_DIRECTORY, device: str = "") -> None:
         inode = os.stat("/proc/self/ns/net").st_ino
         self.state_file = Path(directory) / f"{inode}.state"
         self._folder = Folder(directory)
         self._lock = LockFile(self.state_file.with_suffix(".lock"))
         self._done: dict[str, _Done] = {}
+        self._device = device
         self._planner: Planner | None = None
         self.around_change: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
         """The host is changed within it: somebody else may be looking after what was changed."""
@@ -111,9 +115,9 @@ class HostSetup:
             self._fit(plan)
             self._planner = planner
 
-    def kept(self, without: str = "") -> Kept | None:
-        """Return what is to be looked after; None: nothing.  `without`: the switch's own device."""
-        return None if self._planner is None else Kept(self.steps, self._planner, without)
+    def kept(self) -> Kept | None:
+        """Return what is to be looked after; None: nothing."""
+        return None if self._planner is None else Kept(self.steps, self._planner, self._device)
 
     def _fit(self, plan: Sequence[Step]) -> None:
         length = self._length()
@@ -233,7 +237,7 @@ def _reclaim_chains() -> None:
     We hold the lock, so they are no running switch's.  A jump to a queue that nobody reads would
     drop whatever meets it.
     """
-    for program in ("iptables", "ip6tables"):
+    for program in IPTABLES.values():
         if shutil.which(program) is None:
             continue
         try:

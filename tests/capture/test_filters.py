@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lb_switch.host import filters
+from lb_switch.host import filters, forwarding
 from lb_switch.host.error import HostError
 
 LISTED = """-P FORWARD ACCEPT
@@ -27,7 +27,7 @@ def test_only_rules_about_the_vip_itself(monkeypatch: pytest.MonkeyPatch) -> Non
             raise HostError("no such table")
         return LISTED
 
-    monkeypatch.setattr(filters, "run", run)
+    monkeypatch.setattr(forwarding, "run", run)
     vips = [ipaddress.ip_address("10.0.1.100"), ipaddress.ip_address("2001:db8::1")]
     assert filters.about_vips(vips) == ["iptables -A FORWARD -d 10.0.1.100/32 -p tcp -j DROP"]
     assert ran == ["iptables", "ip6tables"]
@@ -52,7 +52,7 @@ def test_rules_in_chains_that_forward_leads_to_count(monkeypatch: pytest.MonkeyP
 -A web -g inner
 -A web -j loop
 """
-    monkeypatch.setattr(filters, "run", lambda _argv: listed)
+    monkeypatch.setattr(forwarding, "run", lambda _argv: listed)
     assert filters.about_vips([ipaddress.ip_address("10.0.1.100")]) == [
         "iptables -A inner -d 10.0.1.100/32 -p tcp -m tcp --dport 22 -j REJECT"
     ]

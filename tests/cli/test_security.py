@@ -13,7 +13,7 @@ from lb_switch.cli import security
 from lb_switch.cli.finding import Finding
 from lb_switch.config.build import build
 from lb_switch.config.load import validate
-from lb_switch.host import filters
+from lb_switch.host import forwarding
 from lb_switch.host.view import HostInterface, HostView, Route
 
 CLIENTS = HostInterface("eth0", 1500, (ipaddress.ip_interface("10.0.1.1/24"),))
@@ -30,7 +30,7 @@ HOST = HostView(
 @pytest.fixture(autouse=True)
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(security, "_CONF", tmp_path)
-    monkeypatch.setattr(filters, "run", lambda _argv: "")
+    monkeypatch.setattr(forwarding, "run", lambda _argv: "")
     monkeypatch.setenv("LB_SWITCH_SOCKET", str(tmp_path / "control.sock"))
     for name, mode in (("all", "0"), ("eth0", "1"), ("eth1", "2")):
         (tmp_path / name).mkdir()
@@ -92,7 +92,7 @@ def test_nfqueue(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "VIP" in facts(capture="nfqueue", vip="10.0.1.1:80")
     assert "VIP" not in facts(capture="tun", vip="10.0.1.1:80")
     rule = "-A FORWARD -d 10.0.1.100/32 -j DROP"
-    monkeypatch.setattr(filters, "run", lambda _argv: rule)
+    monkeypatch.setattr(forwarding, "run", lambda _argv: rule)
     assert rule in facts(capture="nfqueue")["firewall"].detail
     assert "firewall" not in facts(capture="tun")
 

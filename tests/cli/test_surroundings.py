@@ -13,7 +13,7 @@ from lb_switch.daemon.surroundings import Surroundings
 from lb_switch.engine.changes import RemoveVirtualServer
 from lb_switch.engine.packet.endpoint import Endpoint
 from lb_switch.engine.servers import RealServer
-from lb_switch.host import filters, view
+from lb_switch.host import forwarding, view
 from lb_switch.host.error import HostError
 from lb_switch.host.view import HostInterface, HostView, Route
 
@@ -50,7 +50,7 @@ def test_notes_are_told_once_and_again_when_they_come_back(monkeypatch: pytest.M
         return looks[-1]
 
     monkeypatch.setattr(view, "read", read)
-    monkeypatch.setattr(filters, "run", lambda _argv: "")
+    monkeypatch.setattr(forwarding, "run", lambda _argv: "")
     switch.change(RemoveVirtualServer(first), 0.0)
     surroundings = Surroundings(switch, "nfqueue", told.append)
     surroundings.look(config)
