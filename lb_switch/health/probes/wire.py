@@ -50,6 +50,11 @@ class Wire:
         with contextlib.suppress(ConnectionError, BlockingIOError):
             self._socket.send(data)
 
+    def end(self) -> None:
+        """Say that nothing more is sent (FIN).  A peer that is gone already is no matter."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Close at once: nothing is left to be sent, and nobody waits for the other side."""
         self._socket.close()
