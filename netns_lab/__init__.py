@@ -10,6 +10,7 @@ Rooms, from data to wire::
     server     the real servers' program: HTTP, HTTPS, TCP echo, UDP echo
     client     the clients' program: who answered how often, echo checks, many connections
     traffic    requests at a rate, or of so many users, one line for each outcome (`request`)
+    page       the lab's page: its log, and the address that stands there
     names      who is meant by a name or an address (pure)
     acts       what can be done to a lab that is up: kill, start, unplug, misbehave, request
     scenarios  stories told with a lab: `demo`, and those of `lb-switch lab run`

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import shlex
 import signal
@@ -19,7 +18,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter
 
-from netns_lab import capability, certificate, names, plan, programs, readiness
+from netns_lab import capability, certificate, names, page, plan, programs, readiness
 from netns_lab.config import switch_config
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.picture import picture
@@ -35,12 +34,8 @@ PICTURE = "picture.txt"
 """The lab drawn for people: its topology may be one that nobody else knows."""
 TOPOLOGY = "topology.json"
 """The same for programs, with the health checks that the lab was given."""
-PAGE = "(page)"
-"""In the place of a host, on the record of the page's process, which runs on no host of the lab."""
-PAGE_LOG = "page.log"
 SERVER_PATIENCE = 15.0
 SWITCH_PATIENCE = 20.0
-PAGE_PATIENCE = 10.0
 """Seconds until a program that does not serve counts as failed."""
 
 _TOPOLOGIES = TypeAdapter(Topology)
@@ -384,20 +379,16 @@ class Lab:
     def start_page(self, *options: str) -> str:
         """Start `lb-switch lab web` on this machine; return the address.  Raises LabError."""
         argv = [*lb_switch(), "lab", "web", "--prefix", self.prefix, *options]
-        path = self.directory / PAGE_LOG
-        # The address holds a token, which is for nobody else on this machine.
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
-            process = self._begin(PAGE, argv, argv, {"stdout": log, "stderr": log})
-        deadline = time.monotonic() + PAGE_PATIENCE
-        while (address := _page_address(self.directory)) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise LabError(f"the page did not start: {_last_line_of(path)}")
-            time.sleep(readiness.PAUSE)
+        with page.open_log(self.directory) as log:
+            process = self._begin(page.HOST, argv, argv, {"stdout": log, "stderr": log})
+        address = page.await_address(self.directory, process)
+        if address is None:
+            raise LabError(f"the page did not start: {_last_line_of(self.directory / page.LOG)}")
         return address
 
     def end_page(self) -> None:
         """End what `start_page` began."""
-        end_recorded(each for each in self.processes() if each.host == PAGE)
+        end_recorded(each for each in self.processes() if each.host == page.HOST)
 
     def _changing(self) -> contextlib.AbstractContextManager[State]:
         return _changing_or_gone(self.directory, self.prefix)
@@ -464,12 +455,6 @@ def list_labs() -> list[LabSummary]:
     return [_summary(prefix, State.load(lab_directory(prefix))) for prefix in all_prefixes()]
 
 
-def control_socket(prefix: str) -> Path:
-    """Return where the lab's switch listens.  Raises UnknownNameError without a lab."""
-    _state(prefix)
-    return lab_directory(prefix) / CONTROL_SOCKET
-
-
 def exec_in(prefix: str, host: str, argv: Sequence[str]) -> int:
     """Run a program on a host, with our own stdin, stdout and stderr; its exit code.
 
@@ -511,11 +496,11 @@ def show(prefix: str = DEFAULT_PREFIX) -> str:
     else:
         switch = f"the switch captures with {summary.capture} (pid {summary.switch_pid})"
     drawn = (summary.directory / PICTURE).read_text(encoding="utf-8")
-    address = _page_address(summary.directory)
-    page = "" if address is None or not _page_runs(state) else f"the page is at {address}\n"
+    address = page.address(summary.directory) if _page_runs(state) else None
+    told = "" if address is None else f"the page is at {address}\n"
     return (
         f"lab {prefix}, topology {summary.topology}:\n{drawn}\n{switch}\n"
-        f"{page}files: {summary.directory}\n"
+        f"{told}files: {summary.directory}\n"
     )
 
 
@@ -554,18 +539,8 @@ def _summary(prefix: str, state: State | None) -> LabSummary:
     )
 
 
-def _page_address(directory: Path) -> str | None:
-    """Return the address that the page's process has printed, if there is one."""
-    try:
-        log = (directory / PAGE_LOG).read_text(encoding="utf-8")
-    except OSError:  # there is none, or it is not for us
-        return None
-    found = re.search(r"the page is at (http://\S+)\n", log)
-    return None if found is None else found[1]
-
-
 def _page_runs(state: State) -> bool:
-    return any(each.host == PAGE and each.alive for each in state.processes)
+    return any(each.host == page.HOST and each.alive for each in state.processes)
 
 
 def _started_by_hand(prefix: str) -> int | None:

@@ -40,66 +40,43 @@ def _do(prefix: str, hosts: tuple[str, ...], act: Callable[[Lab, str], str]) -> 
             click.echo(act(attached, host))
 
 
-@click.command("kill", short_help="End a real server's program, as a crash would.")
-@prefix
-@_hosts
-def kill(prefix: str, hosts: tuple[str, ...]) -> None:
-    """End a real server's program by SIGKILL, as a crash would; its host stays.
+def _command_of(name: str, short_help: str, text: str) -> click.Command:
+    """Return the command that does one thing, `name`, with each of its hosts."""
 
-    HOST is a name or an address.
+    @click.command(
+        name,
+        short_help=short_help,
+        help=f"{text}\n\n\b\nExample:\n  sudo lb-switch lab {name} s2",
+    )
+    @prefix
+    @_hosts
+    def command(prefix: str, hosts: tuple[str, ...]) -> None:
+        from netns_lab import acts
 
-    \b
-    Example:
-      sudo lb-switch lab kill s2
-    """  # noqa: D301
-    from netns_lab import acts
+        _do(prefix, hosts, getattr(acts, name))
 
-    _do(prefix, hosts, acts.kill)
-
-
-@click.command("start", short_help="Start a real server's program again.")
-@prefix
-@_hosts
-def start(prefix: str, hosts: tuple[str, ...]) -> None:
-    """Start a real server's program again, and wait until it serves.
-
-    \b
-    Example:
-      sudo lb-switch lab start s2
-    """  # noqa: D301
-    from netns_lab import acts
-
-    _do(prefix, hosts, acts.start)
+    return command
 
 
-@click.command("unplug", short_help="Pull the cable of a host.")
-@prefix
-@_hosts
-def unplug(prefix: str, hosts: tuple[str, ...]) -> None:
-    """Pull the cable of a host: nothing reaches it any more, and nothing says so.
-
-    \b
-    Example:
-      sudo lb-switch lab unplug s2
-    """  # noqa: D301
-    from netns_lab import acts
-
-    _do(prefix, hosts, acts.unplug)
-
-
-@click.command("plug", short_help="Put the cable of a host back.")
-@prefix
-@_hosts
-def plug(prefix: str, hosts: tuple[str, ...]) -> None:
-    """Put the cable of a host back.
-
-    \b
-    Example:
-      sudo lb-switch lab plug s2
-    """  # noqa: D301
-    from netns_lab import acts
-
-    _do(prefix, hosts, acts.plug)
+_SIMPLE = (
+    _command_of(
+        "kill",
+        "End a real server's program, as a crash would.",
+        "End a real server's program by SIGKILL, as a crash would; its host stays.\n\n"
+        "HOST is a name or an address.",
+    ),
+    _command_of(
+        "start",
+        "Start a real server's program again.",
+        "Start a real server's program again, and wait until it serves.",
+    ),
+    _command_of(
+        "unplug",
+        "Pull the cable of a host.",
+        "Pull the cable of a host: nothing reaches it any more, and nothing says so.",
+    ),
+    _command_of("plug", "Put the cable of a host back.", "Put the cable of a host back."),
+)
 
 
 class _FaultType(click.ParamType):  # type: ignore[type-arg,unused-ignore] # click 8.1
@@ -240,7 +217,7 @@ def logs(prefix: str, host: str, lines: int, follow: bool) -> None:
             click.echo(harmless(line))
 
 
-COMMANDS = (kill, start, unplug, plug, fault, request, logs)
+COMMANDS = (*_SIMPLE, fault, request, logs)
 
 
 def _lines_of(path: Path, last: int, *, follow: bool) -> Iterator[str]:

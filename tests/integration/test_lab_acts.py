@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 
-from netns_lab import acts
+from netns_lab import acts, page
 from netns_lab import lab as labs
 from netns_lab.errors import LabError, UnknownNameError
 from netns_lab.lab import Lab
@@ -214,11 +214,11 @@ def test_lab_up_with_its_page(lab: Lab) -> None:
         found = re.search(r"the page is at (http://127\.0\.0\.1:\d+/\?token=\S+)", result.stdout)
         assert found is not None
         address = found[1]
-        log = lab_directory(prefix) / labs.PAGE_LOG
+        log = lab_directory(prefix) / page.LOG
         assert stat.S_IMODE(os.stat(log).st_mode) == 0o600, "the token is nobody else's"
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-        with opener.open(address, timeout=10) as page:
-            assert "<title>lb-switch</title>" in page.read().decode()
+        with opener.open(address, timeout=10) as opened:
+            assert "<title>lb-switch</title>" in opened.read().decode()
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(address.partition("?")[0], timeout=10)
         again = subprocess.run(
