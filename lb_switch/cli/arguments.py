@@ -33,6 +33,9 @@ class _Place(click.ParamType):  # type: ignore[type-arg,unused-ignore] # click 8
             self.fail(str(error), param, ctx)
 
 
+SCHEDULERS = click.Choice(["rr", "wrr", "lc", "wlc", "sh", "mh"])
+
+
 def _is_name(text: str) -> bool:
     return ":" not in text and not text.replace(".", "").isdigit()
 

@@ -17,7 +17,7 @@ from lb_switch.engine.packet.endpoint import Endpoint
 @click.option("--name", help="A new virtual server's name.")
 @click.option(
     "--scheduler",
-    type=click.Choice(["rr", "wrr", "lc", "wlc", "sh", "mh"]),
+    type=arguments.SCHEDULERS,
     help="A new virtual server's scheduler (rr if not given).",
 )
 @arguments.protocol

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from lb_switch.cli import lab_acts
+from lb_switch.cli import arguments, lab_acts
 from lb_switch.cli.commands import web
 from lb_switch.cli.lab_failures import lab_failures
 
@@ -69,7 +69,7 @@ def command() -> None:
 @click.option("--capture", type=click.Choice(["tun", "nfqueue"]), default="tun", show_default=True)
 @click.option(
     "--scheduler",
-    type=click.Choice(["rr", "wrr", "lc", "wlc", "sh", "mh"]),
+    type=arguments.SCHEDULERS,
     default="rr",
     show_default=True,
 )

@@ -21,7 +21,7 @@ from lb_switch.engine.packet.endpoint import Endpoint
 @arguments.weight
 @click.option(
     "--scheduler",
-    type=click.Choice(["rr", "wrr", "lc", "wlc", "sh", "mh"]),
+    type=arguments.SCHEDULERS,
     help="Of the virtual server; no RIP:PORT then.",
 )
 @arguments.protocol

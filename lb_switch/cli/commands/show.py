@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import textwrap
 import time
@@ -34,7 +35,7 @@ def _virtual_servers(switch: ControlClient, as_json: bool) -> Iterable[str]:
     rows = switch.rows("show", what="virtual_servers")
     if as_json:
         return render.json_array(rows)
-    return [*render.virtual_servers(rows), *_amiss(switch)]
+    return itertools.chain(render.virtual_servers(rows), _amiss(switch))
 
 
 def _amiss(switch: ControlClient) -> Iterable[str]:
