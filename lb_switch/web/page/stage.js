@@ -38,11 +38,12 @@ export function makeStage(parent, store, choose) {
 export function drawStage(stage, at, how) {
   const scene = sceneAt(stage.store, at);
   if (scene === null) return [];
-  const clients = clientsOf(scene, stage.store.packets);
-  const key = `${clients.join()} ${how.group}`;
+  // Frames are many, news are few.
+  const key = `${stage.store.version} ${how.group}`;
   if (stage.scene !== scene || stage.key !== key) {
     stage.scene = scene;
     stage.key = key;
+    const clients = clientsOf(scene, stage.store.packets);
     const groups = scene.groups.filter((/** @type {any} */ each) =>
       how.group === null || each.name === how.group);
     const drawn = groups.length ? { ...scene, groups } : scene;
