@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,3 +316,19 @@ def test_hostile_names_stay_text(open_page: OpenPage) -> None:
         assert page.locator("img[src=x]").count() == 0
         run.terminate()
         run.wait(10)
+
+
+def test_it_needs_no_privilege_beyond_the_socket(lab: Lab, open_page: OpenPage) -> None:
+    """Root without a single capability, who may not get one again."""
+    weak = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--no-new-privs"]
+    argv = [*weak, *lb_switch(), "web", "--socket", str(lab.control_socket), "--listen", "0"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as web:
+        assert web.stdout is not None
+        address = web.stdout.readline().split()[-1]
+        status = Path(f"/proc/{web.pid}/status").read_text()
+        assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+        page = open_page(address)
+        choose(page, "s1 10.0.2.11:80")
+        act(page, "drain", "ready -> drain")
+        assert ask(lab, 3) == {"s2": 3}
+        web.terminate()
